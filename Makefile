@@ -1,0 +1,63 @@
+# All that this needs is make and Python 3.11 or later: every dependency is a wheel, PostgreSQL too.
+# Stamps in .venv remember what is installed, so that the second run begins at once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+COMPILE := $(BIN)/uv pip compile --generate-hashes --universal --no-header --python-version 3.11
+
+# What builds the package. `make up` takes these out of the development lock, and nothing else of it.
+BACKEND := hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers
+
+.DEFAULT_GOAL := help
+.PHONY: up test test-mirror check bench docs lock clean help
+
+up: .venv/runtime.stamp ## Start everything: database, sandbox bank, mirror and APIs behind one port
+	@$(BIN)/bankmirror up
+
+test: .venv/development.stamp ## Run all tests; some of them: make test ARGS="tests/unit -k money"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: .venv/development.stamp ## Lint, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-mirror: .venv/development.stamp ## Mirror 200,000 rows while the bank changes them, and compare row for row
+	BANKMIRROR_TEST_MIRROR_ROWS=200000 $(BIN)/python -m pytest tests/acceptance/test_mirror.py $(ARGS)
+
+bench: .venv/development.stamp ## Measure mirroring beside plain COPY, and write benchmarks/RESULTS.md
+	PYTHONPATH=. $(BIN)/python benchmarks/ingest.py
+
+docs: .venv/development.stamp ## Write the reference pages that say what the code says
+	PYTHONPATH=. $(BIN)/python docs/generate.py
+
+lock: .venv/development.stamp ## Resolve the dependencies in pyproject.toml into both locks
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what make has made; the data in .bankmirror stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Bankmirror needs Python 3.11 or later, and $(PYTHON) is not that. Name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/runtime.stamp: .venv/made.stamp requirements.lock pyproject.toml
+	@echo "Installing Bankmirror in .venv (once)"
+	@awk '/^[^ #]/ {keep = /^($(BACKEND))==/} keep' requirements-dev.lock > .venv/backend.lock
+	@$(PIP) install --require-hashes -r requirements.lock -r .venv/backend.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/development.stamp: .venv/runtime.stamp requirements-dev.lock
+	@echo "Installing the development tools in .venv (once)"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m bankmirror` is the `bankmirror` command."""
+
+from bankmirror.cli import main
+
+main()

@@ -1,0 +1,78 @@
+"""What each process of `up` is told: its environment, and what it must not know."""
+
+import os
+import socket
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from bankmirror.home import Home
+from bankmirror.supervisor import Program
+
+# The sandbox bank is somebody else's system: it knows neither our database nor our keys.
+_NOT_FOR_THE_BANK = frozenset({"DATABASE_URL", "BANK_API_BASE_URL", "BANK_API_KEY", "BANKMIRROR_API_TOKEN"})
+_THE_BANKS = frozenset({"BANK_API_BASE_URL", "BANK_API_KEY", "BANKMIRROR_SANDBOX_API_KEY"})
+# Where nobody says otherwise. A person waits after Ctrl-C, and what is cut off is taken up again.
+_DRAINS = {"BANKMIRROR_DRAIN_SECONDS": "2", "BANKMIRROR_TRANSFERS_DRAIN_SECONDS": "2"}
+# A demonstration visibly lives, and what a killed ingest held is taken over while one watches.
+_SANDBOX_PACE = {"BANKMIRROR_POLL_SECONDS": "3", "BANKMIRROR_LEASE_SECONDS": "6"}
+
+
+class Programs:
+    """Makes the programs of one home."""
+
+    def __init__(self, home: Home, *, sandbox: bool) -> None:
+        self._home = home
+        given = {**dotenv_values(".env"), **os.environ}
+        usual = {**_DRAINS, **(_SANDBOX_PACE if sandbox else {})}
+        self._usual = {name: value for name, value in usual.items() if name not in given}
+        # Learnt on the way: where database and bank are.
+        self.found: dict[str, str] = {}
+
+    def of_bank(self, told: Mapping[str, object]) -> Program:
+        """The sandbox bank with some of its settings; None is not given."""
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_BANK}
+        for name, value in told.items():
+            if value is not None:
+                environment[f"BANKMIRROR_SANDBOX_{name}".upper()] = str(value)
+        return self._program("sandbox", environment)
+
+    def of_ingest(self) -> Program:
+        return self._program("ingest", self._ours())
+
+    def of_transfers(self, port: int) -> Program:
+        where = {"BANKMIRROR_TRANSFERS_HOST": "127.0.0.1", "BANKMIRROR_TRANSFERS_PORT": str(port)}
+        return self._program("transfers", self._ours() | where)
+
+    def of_front(self, listener: socket.socket, transfers_url: str) -> Program:
+        host, *_ = listener.getsockname()
+        where = {
+            "BANKMIRROR_FRONT_HOST": host,
+            "BANKMIRROR_FRONT_LISTENER": str(listener.fileno()),
+            "BANKMIRROR_FRONT_TRANSFERS_URL": transfers_url,
+        }
+        # It answers whoever can reach the port, and never asks the bank.
+        environment = {name: value for name, value in self._ours().items() if name not in _THE_BANKS}
+        return self._program("front", environment | where, (listener.fileno(),))
+
+    def _ours(self) -> dict[str, str]:
+        return {**os.environ, **self._usual, **self.found}
+
+    def _program(self, name: str, environment: dict[str, str], descriptors: tuple[int, ...] = ()) -> Program:
+        return Program(name, own_command(name), environment | own_environment(), self._home.log(name), descriptors)
+
+
+def own_command(*arguments: str) -> list[str]:
+    """The command line that runs this very program, whatever lies in the current directory."""
+    return [sys.executable, "-P", "-m", "bankmirror", *arguments]
+
+
+def own_environment() -> dict[str, str]:
+    """What makes `own_command` find this code where it is not installed."""
+    here = str(Path(__file__).resolve().parents[1])
+    if here in sysconfig.get_paths().values():
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}

@@ -1,0 +1,1 @@
+"""Keeps the mirror: poll the bank, decide what that means, store it in one transaction."""

@@ -1,0 +1,114 @@
+"""One transaction per changeset: the lease, the rows, what they replace, the totals, the cursor and the run.
+
+All of it commits or none does, so a cursor is never ahead of its rows, and repeating a changeset changes
+nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from banks.ports import FetchedTransaction
+from ingest.absence import Absence, judge_absence, note_missing
+from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
+from ingest.decide import Changeset
+from ingest.store import QUERIES, Claim, fetch_row, hold_lease, run_query
+from kernel.database import Connection, Pool
+
+# The stage is small and the mirror is large: look each row up by its key. Left alone, the planner reads the
+# whole table whenever autovacuum has not counted it yet, and that is all through a backfill.
+_BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+# Binary, because it costs Python a quarter of what text costs; it needs the types of the columns.
+_ROW_TYPES = ["text"] * 2 + ["int8"] + ["text"] * 8 + ["timestamptz", "date", "bytea"]
+
+
+async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advance: Advance) -> Applied:
+    """Store a changeset of transactions. Raises FencedError, with nothing written, if the lease was lost."""
+    async with pool.connection() as connection:
+        await connection.execute(QUERIES["stage_create"])
+        await hold_lease(connection, claim)
+        changed, removed, mended, absence = await _move_rows(connection, claim, changes)
+        trusted = changes.ends and absence.doubt is None
+        doubts_moved = mended | await keep_refused(
+            connection,
+            claim,
+            changes.refused,
+            shows_all=trusted and changes.shows_everything,
+            window=changes.window if trusted else None,
+        )
+        if changes.ends and changes.window is not None and absence.doubt is None:
+            await run_query(connection, "coverage_extend", {**claim.key, **changes.scope, "run_id": claim.run_id})
+        if absence.waiting and changes.window is None:
+            # The second look at a delta feed is another pass from its start.
+            advance = replace(advance, cursor=None)
+        touched = sorted({row[0] for row in changes.upserts} | {row.account_id for row in changes.removed})
+        applied = Applied(
+            changes.rows_seen,
+            changed,
+            removed,
+            len(changes.refused),
+            changes.pages,
+            absence.doubt,
+            await unknown_accounts(connection, touched),
+        )
+        await save_advance(connection, claim, advance, applied, changes.as_of)
+        if changed or removed or doubts_moved or not changes.begins or verdict_turns(claim, advance, absence.doubt):
+            everyone = doubts_moved or (changes.from_start and claim.account_id == "")
+            await notify_changed(connection, claim, None if everyone else touched or [claim.account_id])
+        return applied
+
+
+async def _move_rows(connection: Connection, claim: Claim, changes: Changeset) -> tuple[int, int, bool, Absence]:
+    """Work out what the rows replace and end, and move history, totals and the mirror itself.
+
+    Returns how many rows changed and how many went, whether a row that was refused is well now, and what was absent.
+    """
+    mine = {
+        **claim.key,
+        "run_id": claim.run_id,
+        "from_start": changes.from_start,
+        "removed_accounts": [row.account_id for row in changes.removed],
+        "removed_ids": [row.transaction_id for row in changes.removed],
+    }
+    if changes.upserts:
+        await _copy(connection, "incoming_copy", changes.upserts)
+    if changes.judges_absence:
+        await note_missing(connection, claim, changes)
+    mended = False
+    if changes.upserts or changes.removed:
+        mended = await run_query(connection, "quarantine_mend", mine) > 0
+        await run_query(connection, "holds_forget", mine)
+    all_new = True
+    if any(row.status == "pending" for row in changes.upserts):
+        all_new = await run_query(connection, "incoming_settled", mine) == 0
+    await connection.execute(_BY_KEY)
+    ended = 0
+    if changes.upserts and (await fetch_row(connection, "incoming_count_known", {}))["known"]:
+        all_new = False
+        await run_query(connection, "incoming_drop_unchanged")
+        ended += await run_query(connection, "ended_changed")
+    if any(row.pending_transaction_id is not None for row in changes.upserts):
+        ended += await run_query(connection, "ended_settled")
+        if changes.window is None:  # Where a bank is read by listing, the next listing shows the hold if it is there.
+            await run_query(connection, "holds_hide", mine)
+    removed = await run_query(connection, "ended_removed", mine) if changes.removed else 0
+    absence = await judge_absence(connection, claim, changes) if changes.judges_absence and changes.ends else Absence()
+    removed += absence.ended
+    if ended or removed:
+        await run_query(connection, "ended_archive", mine)
+        await run_query(connection, "ended_delete")
+        await run_query(connection, "missing_resolve")
+        if await run_query(connection, "holds_return"):
+            all_new = False
+    if changes.upserts or ended or removed:
+        await run_query(connection, "totals_move")
+    if all_new and changes.upserts:
+        await _copy(connection, "transactions_copy", changes.upserts, claim.run_id)
+        return len(changes.upserts), removed, mended, absence
+    return await run_query(connection, "incoming_upsert", mine), removed, mended, absence
+
+
+async def _copy(connection: Connection, query: str, rows: Sequence[FetchedTransaction], *constants: int) -> None:
+    async with connection.cursor() as cursor, cursor.copy(QUERIES[query]) as copy:
+        copy.set_types(_ROW_TYPES + ["int8"] * len(constants))
+        for row in rows:
+            await copy.write_row((*row, *constants))

@@ -1,0 +1,208 @@
+"""The only place of the read API that runs SQL. Every answer is one row, made in one round trip."""
+
+from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from typing import LiteralString, NamedTuple
+
+import psycopg
+import structlog
+
+from kernel.database import Connection, Pool, read
+from kernel.errors import ValidationFailed
+from kernel.sql import load_queries
+
+log = structlog.get_logger()
+
+QUERIES = load_queries("readapi")
+
+# What a filter of transactions_list means. The keys are the parameters' names there.
+TRANSACTION_FILTERS: Mapping[str, LiteralString] = {
+    "first": "entry.day >= %(first)s::date",
+    "last": "entry.day <= %(last)s::date",
+    "status": "entry.status = %(status)s",
+    "type": "entry.type = %(type)s",
+    "direction": "CASE %(direction)s WHEN 'in' THEN entry.amount_minor > 0 ELSE entry.amount_minor < 0 END",
+    "min_amount_minor": "abs(entry.amount_minor) >= %(min_amount_minor)s::bigint",
+    "max_amount_minor": "abs(entry.amount_minor) <= %(max_amount_minor)s::bigint",
+    "counterparty_account_id": "entry.counterparty_account_id = %(counterparty_account_id)s",
+}
+
+Parameters = dict[str, str | None]
+
+
+class Answer(NamedTuple):
+    """One endpoint's answer, as readapi/queries.sql describes it."""
+
+    found: bool
+    data: str
+    next: str | None
+    freshness: str
+    age_seconds: int | None
+    fresh_seconds: int | None
+
+
+class FeedCount(NamedTuple):
+    """How many accounts' feeds have this verdict, and the oldest one's age."""
+
+    feed: str
+    verdict: str
+    accounts: int
+    oldest_age_seconds: float | None
+
+
+async def get_account(pool: Pool, account_id: str) -> Answer:
+    """One account with its balance."""
+    return await _ask(pool, QUERIES["account_get"], {"account_id": account_id})
+
+
+async def list_accounts(
+    pool: Pool, *, status: str | None, currency: str | None, after: list[str] | None, limit: int
+) -> Answer:
+    """A page of accounts."""
+    (after_id,) = after or ("",)
+    return await _ask(
+        pool,
+        QUERIES["accounts_list"],
+        {"status": status, "currency": currency, "after_id": after_id, "limit": str(limit)},
+    )
+
+
+async def list_activity(pool: Pool, account_id: str, *, limit: int) -> Answer:
+    """The newest transactions and transfers under way of an account, as one bare list."""
+    return await _ask(pool, QUERIES["activity_list"], {"account_id": account_id, "limit": str(limit)})
+
+
+async def list_balance_history(pool: Pool, account_id: str, *, before: list[str] | None, limit: int) -> Answer:
+    """An account's balances now, and a page of those before."""
+    before_at, before_currency = before or ("infinity", "")
+    return await _ask(
+        pool,
+        QUERIES["balance_history_list"],
+        {
+            "account_id": account_id,
+            "before_at": before_at,
+            "before_currency": before_currency,
+            "limit": str(limit),
+        },
+    )
+
+
+async def list_balances(pool: Pool, *, currency: str | None, after: list[str] | None, limit: int) -> Answer:
+    """A page of all accounts' balances."""
+    after_id, after_currency = after or ("", "")
+    return await _ask(
+        pool,
+        QUERIES["balances_list"],
+        {"currency": currency, "after_id": after_id, "after_currency": after_currency, "limit": str(limit)},
+    )
+
+
+async def list_cash_flow(
+    pool: Pool,
+    *,
+    account_id: str | None,
+    currency: str | None,
+    first: date,
+    last: date,
+    group: str,
+    after: list[str] | None,
+    limit: int,
+) -> Answer:
+    """A page of money in and out by account, currency and period."""
+    after_id, after_currency, after_start = after or ("", "", "0001-01-01")
+    return await _ask(
+        pool,
+        QUERIES["cash_flow_list"],
+        {
+            "account_id": account_id,
+            "currency": currency,
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "group": group,
+            "after_id": after_id,
+            "after_currency": after_currency,
+            "after_start": after_start,
+            "limit": str(limit),
+        },
+    )
+
+
+async def list_feeds(
+    pool: Pool,
+    *,
+    account_id: str | None,
+    feed: str | None,
+    verdict: str | None,
+    after: list[str] | None,
+    limit: int,
+) -> Answer:
+    """A page of feeds with their verdicts, and how many have which."""
+    after_id, after_feed = after or ("", "")
+    return await _ask(
+        pool,
+        QUERIES["feeds_list"],
+        {
+            "account_id": account_id,
+            "feed": feed,
+            "verdict": verdict,
+            "after_id": after_id,
+            "after_feed": after_feed,
+            "limit": str(limit),
+        },
+    )
+
+
+async def get_transaction(pool: Pool, account_id: str, transaction_id: str) -> Answer:
+    """One transaction with its revisions."""
+    return await _ask(pool, QUERIES["transaction_get"], {"account_id": account_id, "transaction_id": transaction_id})
+
+
+async def list_transactions(
+    pool: Pool, account_id: str, *, filters: Mapping[str, str], before: list[str] | None, limit: int
+) -> Answer:
+    """A page of an account's transactions; `filters` has keys of TRANSACTION_FILTERS."""
+    before_at, before_id = before or ("infinity", "")
+    return await _ask(
+        pool,
+        transactions_query(frozenset(filters)),
+        {
+            "account_id": account_id,
+            "before_at": before_at,
+            "before_id": before_id,
+            "limit": str(limit),
+            **filters,
+        },
+    )
+
+
+async def count_feeds(pool: Pool) -> list[FeedCount]:
+    """The feeds by verdict."""
+
+    async def work(connection: Connection) -> list[FeedCount]:
+        cursor = await connection.execute(QUERIES["feeds_count"])
+        return [FeedCount(*row) for row in await cursor.fetchall()]
+
+    return await read(pool, work)
+
+
+@cache
+def transactions_query(names: frozenset[str]) -> LiteralString:
+    """The text of transactions_list with the conditions of the filters that are set."""
+    conditions = [condition for name, condition in TRANSACTION_FILTERS.items() if name in names]
+    return QUERIES["transactions_list"].replace(
+        "/* filters */", "".join(f"AND {condition} " for condition in conditions)
+    )
+
+
+async def _ask(pool: Pool, query: LiteralString, parameters: Parameters) -> Answer:
+    async def work(connection: Connection) -> Answer:
+        cursor = await connection.execute(query, parameters, prepare=True)
+        return Answer._make(await cursor.fetchone() or ())
+
+    try:
+        return await read(pool, work)
+    except psycopg.DataError as error:
+        # What the checks before us let through and PostgreSQL cannot hold, e.g. NUL, is the caller's mistake.
+        log.info("value refused by the database", error=type(error).__name__)
+        raise ValidationFailed("a value in the request cannot be read") from error

@@ -1,0 +1,1237 @@
+-- The whole schema, as the revisions in schema/versions add up to it. Made by `make schema`; not edited by hand.
+-- The roles, and the rows of snapshot.currencies, transfer.edges, audit.head and read.refresh_turn, are in the
+-- revisions.
+
+CREATE SCHEMA audit;
+
+COMMENT ON SCHEMA audit IS 'Who did what, append-only and hash-chained.';
+
+CREATE SCHEMA read;
+
+COMMENT ON SCHEMA read IS 'The read model: the only schema that agents and people read.';
+
+CREATE SCHEMA snapshot;
+
+COMMENT ON SCHEMA snapshot IS 'What the bank shows now, and every version of it that we believed before.';
+
+CREATE SCHEMA sync;
+
+COMMENT ON SCHEMA sync IS 'How the mirror is kept: what to poll, what each poll did, what is missing, what was refused.';
+
+CREATE SCHEMA transfer;
+
+COMMENT ON SCHEMA transfer IS 'Money that we move: each transfer, its state, and every attempt to send it.';
+
+CREATE TYPE read.verdict AS ENUM (
+    'fresh',
+    'partial',
+    'stale',
+    'unknown'
+);
+
+COMMENT ON TYPE read.verdict IS 'How far an answer can be trusted, best first: the verdict of an answer is the max() over its inputs.';
+
+CREATE FUNCTION audit.append(actor text, action text, subject text, payload jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    last audit.head;
+    event audit.events;
+BEGIN
+    SELECT * INTO STRICT last FROM audit.head FOR UPDATE;
+    event.seq := last.seq + 1;
+    event.at := clock_timestamp();
+    event.actor := append.actor;
+    event.action := append.action;
+    event.subject := append.subject;
+    event.payload := append.payload;
+    event.txid := pg_current_xact_id();
+    event.prev_hash := last.hash;
+    event.hash := sha256(last.hash || audit.framed(
+        event.seq::text, to_char(event.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+        event.actor, event.action, event.subject, event.payload::text));
+    INSERT INTO audit.events SELECT event.*;
+    UPDATE audit.head SET seq = event.seq, hash = event.hash;
+    RETURN event.seq;
+END
+$$;
+
+COMMENT ON FUNCTION audit.append(actor text, action text, subject text, payload jsonb) IS 'Write one audit event in the caller''s transaction; the only way to write one.';
+
+CREATE FUNCTION audit.framed(VARIADIC fields text[]) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT string_agg(int8send(octet_length(convert_to(field, 'UTF8'))) || convert_to(field, 'UTF8'), ''::bytea ORDER BY place)
+      FROM unnest(fields) WITH ORDINALITY AS listed (field, place)
+$$;
+
+COMMENT ON FUNCTION audit.framed(VARIADIC fields text[]) IS 'Text fields as bytes, each behind its length as eight bytes.';
+
+CREATE FUNCTION read.freshness(feeds text[], accounts text[] DEFAULT NULL::text[]) RETURNS TABLE(verdict read.verdict, synced_at timestamp with time zone, as_of timestamp with time zone, fresh_until timestamp with time zone, reason text, remedy text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(max(feed.verdict), 'unknown'),
+           CASE WHEN bool_and(feed.synced_at IS NOT NULL) THEN min(feed.synced_at) END,
+           CASE WHEN bool_and(feed.as_of IS NOT NULL) THEN min(feed.as_of) END,
+           CASE WHEN bool_and(feed.fresh_until IS NOT NULL) THEN min(feed.fresh_until) END,
+           CASE WHEN count(*) = 0 THEN 'no account has been read from the bank yet'
+                ELSE (array_agg(feed.reason ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END,
+           CASE WHEN count(*) = 0 THEN 'wait for the first poll; bankmirror status shows its progress'
+                ELSE (array_agg(feed.remedy ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END
+      FROM read.feeds AS feed
+     WHERE feed.feed = ANY (freshness.feeds)
+       -- Not "accounts IS NULL OR …": a prepared statement could not use the key then, and would read every account.
+       AND feed.account_id = ANY (coalesce(freshness.accounts, ARRAY(SELECT account_id FROM read.accounts)))
+$$;
+
+COMMENT ON FUNCTION read.freshness(feeds text[], accounts text[]) IS 'The worst freshness over some feeds of some accounts (null: all of them), always one row.';
+
+CREATE FUNCTION read.refresh() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    contains pg_snapshot;
+    newest bigint;
+    next_txid xid8;
+BEGIN
+    -- One refresh at a time; whoever comes second leaves it to the first, and comes again at the next tick.
+    PERFORM FROM read.refresh_turn FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- What was dumped from another cluster and restored here holds that cluster's transaction ids. Those that are ahead
+    -- of all of ours would hide every change, or never be reached: the runs count as old, and the view is made anew.
+    next_txid := pg_snapshot_xmax(pg_current_snapshot());
+    UPDATE sync.runs SET txid = '2' WHERE txid >= next_txid AND txid <> pg_current_xact_id();
+    IF next_txid < (SELECT pg_snapshot_xmax(refresh.contains) FROM read.refreshes AS refresh
+                     WHERE refresh.view_name = 'daily_cash_flow' ORDER BY refresh.refresh_id DESC LIMIT 1) THEN
+        DELETE FROM read.refreshes AS refresh WHERE pg_snapshot_xmax(refresh.contains) > next_txid;
+    END IF;
+    IF EXISTS (SELECT FROM read.refreshes WHERE view_name = 'daily_cash_flow')
+       AND NOT EXISTS (SELECT FROM read.view_freshness WHERE changes_waiting_since IS NOT NULL) THEN
+        RETURN false;
+    END IF;
+    -- Taken before the refresh, so that it may claim less than it holds but never more.
+    contains := pg_current_snapshot();
+    SELECT max(run_id) INTO newest FROM sync.runs WHERE txid IS NOT NULL AND pg_visible_in_snapshot(txid, contains);
+    REFRESH MATERIALIZED VIEW CONCURRENTLY read.daily_cash_flow_stored;
+    INSERT INTO read.refreshes (view_name, run_id, started_at, finished_at, contains)
+    VALUES ('daily_cash_flow', newest, started, clock_timestamp(), contains);
+    -- A month of refreshes is enough to answer "what did the view hold then".
+    DELETE FROM read.refreshes WHERE finished_at < now() - interval '31 days';
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION read.refresh() IS 'Refresh the materialized views if something changed since; true when it did.';
+
+CREATE FUNCTION read.shown(raw text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN "left"(regexp_replace("left"(raw, 2000), '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\U000E0000-\U000E0FFF]+'::text, ' '::text, 'g'::text), 140);
+
+COMMENT ON FUNCTION read.shown(raw text) IS 'Third-party text made safe to show: without control, bidi, zero-width and tag characters, at most 140 characters.';
+
+CREATE FUNCTION transfer.check_move() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.state NOT IN ('pending_approval', 'ready') OR NEW.attempts <> 0 THEN
+            RAISE EXCEPTION 'a transfer cannot begin as %', NEW.state USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NEW;
+    END IF;
+    -- The bank's memory of the key is counted from it: moved forward, it would allow to pay twice.
+    IF OLD.first_sent_at IS NOT NULL AND NEW.first_sent_at IS DISTINCT FROM OLD.first_sent_at THEN
+        RAISE EXCEPTION 'the first sending of a transfer cannot be moved' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.state <> OLD.state AND NOT EXISTS (
+        SELECT FROM transfer.edges WHERE from_state = OLD.state AND to_state = NEW.state) THEN
+        RAISE EXCEPTION 'a transfer cannot go from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.epoch < OLD.epoch OR NEW.attempts < OLD.attempts THEN
+        RAISE EXCEPTION 'the epoch and the attempts of a transfer cannot go back' USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION transfer.settle(batch integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    seen record;
+    settled integer := 0;
+BEGIN
+    FOR seen IN
+        SELECT transfers.transfer_id, transfers.bank_transaction_id, posted.transaction_id, posted.booked_on
+          FROM transfer.transfers
+         CROSS JOIN LATERAL (
+               SELECT entry.transaction_id, entry.booked_on
+                 -- Not one condition with OR, which no index could serve.
+                 FROM (SELECT * FROM snapshot.transactions AS same
+                        WHERE same.account_id = transfers.source_account_id
+                          AND same.transaction_id = transfers.bank_transaction_id
+                        UNION ALL
+                       SELECT * FROM snapshot.transactions AS successor
+                        WHERE successor.account_id = transfers.source_account_id
+                          AND successor.pending_transaction_id = transfers.bank_transaction_id
+                        UNION ALL
+                       SELECT * FROM snapshot.transactions AS named
+                        WHERE named.account_id = transfers.source_account_id
+                          AND named.client_reference = transfers.bank_key) AS entry
+                WHERE entry.status = 'posted'
+                  AND entry.amount_minor = -transfers.amount_minor
+                  AND entry.currency = transfers.currency
+                  -- One bank transaction answers for one transfer: none that also names another of ours.
+                  AND NOT EXISTS (
+                      SELECT FROM transfer.transfers AS other
+                       WHERE other.connection_id = transfers.connection_id
+                         AND other.source_account_id = transfers.source_account_id
+                         AND other.bank_transaction_id IN (entry.transaction_id, entry.pending_transaction_id)
+                         AND other.transfer_id <> transfers.transfer_id)
+                  AND NOT EXISTS (
+                      SELECT FROM transfer.transfers AS other
+                       WHERE other.bank_key = entry.client_reference
+                         AND other.transfer_id <> transfers.transfer_id)
+                LIMIT 1) AS posted
+         WHERE transfers.state = 'accepted'
+         ORDER BY transfers.created_at
+         LIMIT batch
+           FOR UPDATE OF transfers SKIP LOCKED
+    LOOP
+        UPDATE transfer.transfers SET state = 'settled' WHERE transfer_id = seen.transfer_id;
+        PERFORM audit.append('transfers', 'transfer.settled', 'transfer:' || seen.transfer_id,
+            jsonb_build_object('bank_transaction_id', seen.bank_transaction_id,
+                               'posted_transaction_id', seen.transaction_id, 'booked_on', seen.booked_on));
+        PERFORM pg_notify('bankmirror_transfers', seen.transfer_id::text);
+        settled := settled + 1;
+    END LOOP;
+    RETURN settled;
+END
+$$;
+
+COMMENT ON FUNCTION transfer.settle(batch integer) IS 'Settle accepted transfers whose bank transaction is posted in the mirror; returns how many.';
+
+CREATE TABLE audit.events (
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    payload jsonb NOT NULL,
+    txid xid8 NOT NULL,
+    prev_hash bytea NOT NULL,
+    hash bytea NOT NULL
+);
+
+COMMENT ON TABLE audit.events IS 'Append-only, without gaps; each row''s hash covers the row before it.';
+
+COMMENT ON COLUMN audit.events.actor IS 'Who did it: a token''s name, or a process of ours.';
+
+COMMENT ON COLUMN audit.events.subject IS 'What it was done to, e.g. transfer:<id>.';
+
+COMMENT ON COLUMN audit.events.txid IS 'The database transaction that made the change and this row together.';
+
+CREATE TABLE audit.head (
+    only_row boolean DEFAULT true NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT head_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE audit.head IS 'The end of the chain. Its one row is locked by whoever appends, so that the chain cannot fork.';
+
+CREATE TABLE snapshot.accounts (
+    account_id text NOT NULL,
+    connection_id text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT accounts_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
+);
+
+COMMENT ON TABLE snapshot.accounts IS 'The accounts of every connected bank.';
+
+COMMENT ON COLUMN snapshot.accounts.account_id IS 'The bank''s own id; prefixed with "connection:" for all but the default connection.';
+
+COMMENT ON COLUMN snapshot.accounts.last_seen_at IS 'When the bank last listed the account. An account that is no longer listed stays.';
+
+CREATE VIEW read.accounts AS
+ SELECT account_id,
+    connection_id,
+    read.shown(name) AS name,
+    type,
+    currency,
+    status,
+    first_seen_at,
+    last_seen_at
+   FROM snapshot.accounts account;
+
+COMMENT ON VIEW read.accounts IS 'The accounts of every connected bank.';
+
+COMMENT ON COLUMN read.accounts.last_seen_at IS 'When the bank last listed the account.';
+
+CREATE TABLE snapshot.balance_snapshots (
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    current_minor bigint NOT NULL,
+    available_minor bigint,
+    as_of timestamp with time zone NOT NULL,
+    known_from timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL
+);
+
+COMMENT ON TABLE snapshot.balance_snapshots IS 'Every balance that was ever different from the one before. Unchanged polls only move last_seen_at.';
+
+CREATE TABLE snapshot.currencies (
+    currency text NOT NULL,
+    exponent smallint NOT NULL,
+    name text NOT NULL,
+    unit numeric NOT NULL,
+    CONSTRAINT currencies_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT currencies_exponent_check CHECK (((exponent >= 0) AND (exponent <= 4)))
+);
+
+COMMENT ON TABLE snapshot.currencies IS 'ISO 4217: every currency with its number of decimals.';
+
+COMMENT ON COLUMN snapshot.currencies.unit IS 'What one minor unit is worth: 0.01 for USD, 1 for JPY, 0.001 for KWD.';
+
+CREATE VIEW read.balance_history AS
+ SELECT balance.account_id,
+    balance.currency,
+    balance.current_minor,
+    ((balance.current_minor)::numeric * currency.unit) AS current,
+    balance.available_minor,
+    ((balance.available_minor)::numeric * currency.unit) AS available,
+    balance.as_of,
+    balance.known_from,
+    balance.last_seen_at
+   FROM (snapshot.balance_snapshots balance
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.balance_history IS 'Every balance that differed from the one before it.';
+
+COMMENT ON COLUMN read.balance_history.known_from IS 'When we first saw this balance.';
+
+COMMENT ON COLUMN read.balance_history.last_seen_at IS 'When the bank last confirmed it unchanged.';
+
+CREATE TABLE snapshot.balances (
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    current_minor bigint NOT NULL,
+    available_minor bigint,
+    as_of timestamp with time zone NOT NULL,
+    synced_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL
+);
+
+COMMENT ON TABLE snapshot.balances IS 'The latest balance of each account as the bank states it, never computed by us.';
+
+COMMENT ON COLUMN snapshot.balances.current_minor IS 'The booked balance, in minor units.';
+
+COMMENT ON COLUMN snapshot.balances.available_minor IS 'What can be spent now, in minor units. Null where the bank does not say: that is not zero.';
+
+COMMENT ON COLUMN snapshot.balances.as_of IS 'The bank''s time of this balance.';
+
+COMMENT ON COLUMN snapshot.balances.synced_at IS 'When we last confirmed it with the bank.';
+
+CREATE VIEW read.balances AS
+ SELECT balance.account_id,
+    balance.currency,
+    balance.current_minor,
+    ((balance.current_minor)::numeric * currency.unit) AS current,
+    balance.available_minor,
+    ((balance.available_minor)::numeric * currency.unit) AS available,
+    balance.as_of,
+    balance.synced_at
+   FROM (snapshot.balances balance
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.balances IS 'The latest balance of each account, as the bank states it.';
+
+COMMENT ON COLUMN read.balances.current IS 'The booked balance, in major units.';
+
+COMMENT ON COLUMN read.balances.available IS 'What can be spent now, in major units. Null where the bank does not say: that is not zero.';
+
+COMMENT ON COLUMN read.balances.as_of IS 'The bank''s time of this balance.';
+
+COMMENT ON COLUMN read.balances.synced_at IS 'When we last confirmed it with the bank.';
+
+CREATE VIEW read.currencies AS
+ SELECT currency,
+    exponent,
+    name,
+    unit
+   FROM snapshot.currencies;
+
+COMMENT ON VIEW read.currencies IS 'ISO 4217 currencies and their number of decimals.';
+
+CREATE TABLE snapshot.daily_totals (
+    account_id text NOT NULL,
+    booked_on date NOT NULL,
+    currency text NOT NULL,
+    in_minor numeric NOT NULL,
+    out_minor numeric NOT NULL,
+    entries bigint NOT NULL
+);
+
+COMMENT ON TABLE snapshot.daily_totals IS 'Posted money in and out by account and booking date, kept by the same transaction that applies the rows.';
+
+COMMENT ON COLUMN snapshot.daily_totals.out_minor IS 'The sum of money out: zero or negative.';
+
+CREATE MATERIALIZED VIEW read.daily_cash_flow_stored AS
+ SELECT account_id,
+    booked_on,
+    currency,
+    in_minor,
+    out_minor,
+    (in_minor + out_minor) AS net_minor,
+    sum((in_minor + out_minor)) OVER (PARTITION BY account_id, currency ORDER BY booked_on) AS running_net_minor,
+    entries
+   FROM snapshot.daily_totals
+  WHERE (entries > 0)
+  WITH NO DATA;
+
+COMMENT ON MATERIALIZED VIEW read.daily_cash_flow_stored IS 'Never granted to anyone; read.daily_cash_flow stands in front of it.';
+
+CREATE VIEW read.daily_cash_flow AS
+ SELECT flow.account_id,
+    flow.booked_on,
+    flow.currency,
+    flow.in_minor,
+    (flow.in_minor * currency.unit) AS "in",
+    flow.out_minor,
+    (flow.out_minor * currency.unit) AS "out",
+    flow.net_minor,
+    (flow.net_minor * currency.unit) AS net,
+    flow.running_net_minor,
+    (flow.running_net_minor * currency.unit) AS running_net,
+    flow.entries
+   FROM (read.daily_cash_flow_stored flow
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.daily_cash_flow IS 'Posted money in and out of each account by booking date, as of the last refresh in read.refreshes.';
+
+COMMENT ON COLUMN read.daily_cash_flow."out" IS 'Money out: zero or negative.';
+
+COMMENT ON COLUMN read.daily_cash_flow.running_net IS 'The sum of net from the account''s first day to this one.';
+
+CREATE TABLE sync.quarantine (
+    quarantine_id bigint NOT NULL,
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    feed text NOT NULL,
+    transaction_id text DEFAULT ''::text NOT NULL,
+    day date,
+    reason text NOT NULL,
+    raw bytea NOT NULL,
+    raw_sha256 bytea NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    resolved_at timestamp with time zone
+);
+
+COMMENT ON TABLE sync.quarantine IS 'Rows of the bank that we refused, as they came, and why. While one is open, answers are partial.';
+
+COMMENT ON COLUMN sync.quarantine.account_id IS 'Empty when the row does not say whose it is: then it casts doubt on the whole connection.';
+
+COMMENT ON COLUMN sync.quarantine.transaction_id IS 'Empty when the row has no usable one. Otherwise the entry is resolved when this transaction comes well, or is removed.';
+
+COMMENT ON COLUMN sync.quarantine.day IS 'The day that the bank lists the row under, where it can be read: a listing of that day which does not show it resolves the entry.';
+
+CREATE TABLE sync.targets (
+    connection_id text NOT NULL,
+    account_id text DEFAULT ''::text NOT NULL,
+    feed text NOT NULL,
+    cursor text,
+    checkpoint text,
+    complete boolean DEFAULT false NOT NULL,
+    interval_seconds double precision NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    lease_holder text,
+    lease_epoch bigint DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    attempted_at timestamp with time zone,
+    synced_at timestamp with time zone,
+    bank_as_of timestamp with time zone,
+    fresh_until timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    last_error text,
+    parked_reason text,
+    in_use boolean DEFAULT true NOT NULL,
+    CONSTRAINT targets_feed_check CHECK ((feed = ANY (ARRAY['accounts'::text, 'balances'::text, 'transactions'::text]))),
+    CONSTRAINT targets_interval_seconds_check CHECK ((interval_seconds > (0)::double precision))
+);
+
+COMMENT ON TABLE sync.targets IS 'What is polled: one row for each feed of a connection, or of an account where the bank has no feed for all.';
+
+COMMENT ON COLUMN sync.targets.account_id IS 'Empty for a feed that covers the whole connection.';
+
+COMMENT ON COLUMN sync.targets.cursor IS 'The bank''s cursor after the last complete pass; saved by the transaction that stored its rows.';
+
+COMMENT ON COLUMN sync.targets.checkpoint IS 'How far a pass that is applied in chunks has come. Null when no such pass is under way.';
+
+COMMENT ON COLUMN sync.targets.complete IS 'Whether everything the bank has was stored at least once. Until then answers are partial.';
+
+COMMENT ON COLUMN sync.targets.lease_epoch IS 'Moves on with every claim. Whoever writes under an older epoch is refused: it was only asleep.';
+
+COMMENT ON COLUMN sync.targets.synced_at IS 'When the bank last confirmed this feed to us.';
+
+COMMENT ON COLUMN sync.targets.fresh_until IS 'Two missed polls after synced_at; past it, answers from this feed are stale.';
+
+COMMENT ON COLUMN sync.targets.parked_reason IS 'Why this is not polled any more, e.g. the bank says that the account is gone.';
+
+COMMENT ON COLUMN sync.targets.in_use IS 'False while this feed is read the other way: for all accounts at once, or for each. Then it says nothing about any account.';
+
+CREATE VIEW read.feeds AS
+ SELECT account.account_id,
+    listed.feed,
+    judged.verdict,
+    known.synced_at,
+        CASE
+            WHEN (known.synced_at = target.synced_at) THEN target.bank_as_of
+            WHEN (listed.feed = 'balances'::text) THEN stated.as_of
+            ELSE NULL::timestamp with time zone
+        END AS as_of,
+    known.fresh_until,
+    COALESCE(target.complete, false) AS complete,
+    refused.entries AS entries_refused,
+    (
+        CASE judged.verdict
+            WHEN 'unknown'::read.verdict THEN
+            CASE
+                WHEN (target.synced_at IS NULL) THEN format('%s of %s: not read from the bank yet'::text, listed.feed, covers.name)
+                WHEN (refused.entries > 0) THEN format('balances of %s: the bank states no balance that could be read'::text, covers.name)
+                ELSE format('balances of %s: the bank states no balance'::text, covers.name)
+            END
+            WHEN 'stale'::read.verdict THEN
+            CASE
+                WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at) AND (refused.entries = 0)) THEN format('accounts of %s: the bank does not list it any more'::text, covers.name)
+                ELSE format('%s of %s: not confirmed by the bank since %s'::text, listed.feed, covers.name, to_char((known.synced_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS"Z"'::text))
+            END
+            WHEN 'partial'::read.verdict THEN
+            CASE
+                WHEN target.complete THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
+                WHEN (listed.feed = 'transactions'::text) THEN format('transactions of %s: the history is still being loaded'::text, covers.name)
+                ELSE format('%s of %s: the bank did not list all of them'::text, listed.feed, covers.name)
+            END
+            ELSE NULL::text
+        END || COALESCE(((' ('::text || read.shown(COALESCE(target.parked_reason, target.last_error))) || ')'::text), ''::text)) AS reason,
+        CASE judged.verdict
+            WHEN 'unknown'::read.verdict THEN
+            CASE
+                WHEN (target.synced_at IS NULL) THEN 'wait for the first poll; bankmirror status shows its progress'::text
+                ELSE 'do not take it for zero; ask the bank'::text
+            END
+            WHEN 'stale'::read.verdict THEN 'treat amounts as of synced_at; bankmirror doctor names what is wrong'::text
+            WHEN 'partial'::read.verdict THEN
+            CASE
+                WHEN target.complete THEN 'do not rely on totals; the refused entries are in sync.quarantine'::text
+                WHEN (listed.feed = 'transactions'::text) THEN 'do not rely on totals until the history is loaded; bankmirror status shows its progress'::text
+                ELSE 'do not rely on totals; bankmirror doctor names what is wrong'::text
+            END
+            ELSE NULL::text
+        END AS remedy
+   FROM ((((((((snapshot.accounts account
+     CROSS JOIN ( VALUES ('accounts'::text), ('balances'::text), ('transactions'::text)) listed(feed))
+     LEFT JOIN sync.targets target ON (((target.connection_id = account.connection_id) AND (target.account_id = ANY (ARRAY[''::text, account.account_id])) AND (target.feed = listed.feed) AND target.in_use)))
+     CROSS JOIN LATERAL ( SELECT count(*) AS entries
+           FROM sync.quarantine kept
+          WHERE ((EXISTS ( SELECT
+                   FROM sync.quarantine
+                  WHERE (quarantine.resolved_at IS NULL))) AND (kept.connection_id = account.connection_id) AND (kept.account_id = ANY (ARRAY[''::text, account.account_id])) AND (kept.feed = listed.feed) AND (kept.resolved_at IS NULL))) refused)
+     CROSS JOIN LATERAL ( SELECT min(balance.synced_at) AS seen_at,
+            min(balance.as_of) AS as_of
+           FROM snapshot.balances balance
+          WHERE ((listed.feed = 'balances'::text) AND (balance.account_id = account.account_id))) stated)
+     CROSS JOIN LATERAL ( SELECT (account.status = 'closed'::text) AS closed,
+                CASE listed.feed
+                    WHEN 'accounts'::text THEN account.last_seen_at
+                    WHEN 'balances'::text THEN stated.seen_at
+                    ELSE target.synced_at
+                END AS seen_at) own)
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN ((target.synced_at IS NOT NULL) AND ((own.seen_at IS NOT NULL) OR own.closed)) THEN LEAST(target.synced_at, own.seen_at)
+                    ELSE NULL::timestamp with time zone
+                END AS synced_at,
+                CASE
+                    WHEN own.closed THEN target.fresh_until
+                    WHEN ((target.synced_at IS NULL) OR (own.seen_at IS NULL)) THEN NULL::timestamp with time zone
+                    WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at)) THEN own.seen_at
+                    ELSE LEAST(target.fresh_until, (own.seen_at + (target.fresh_until - target.synced_at)))
+                END AS fresh_until) known)
+     CROSS JOIN LATERAL ( SELECT (
+                CASE
+                    WHEN (known.synced_at IS NULL) THEN 'unknown'::text
+                    WHEN ((known.fresh_until < now()) AND (NOT (own.closed AND (target.parked_reason IS NOT NULL)))) THEN 'stale'::text
+                    WHEN ((refused.entries > 0) OR (NOT target.complete)) THEN 'partial'::text
+                    ELSE 'fresh'::text
+                END)::read.verdict AS verdict) judged)
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN ((target.account_id = ''::text) AND (NOT (known.synced_at IS DISTINCT FROM target.synced_at))) THEN ('connection '::text || target.connection_id)
+                    ELSE account.account_id
+                END AS name) covers);
+
+COMMENT ON VIEW read.feeds IS 'How fresh each feed of each account is, and why it is not.';
+
+COMMENT ON COLUMN read.feeds.verdict IS 'fresh, partial (something is missing), stale (not confirmed lately) or unknown.';
+
+COMMENT ON COLUMN read.feeds.as_of IS 'The bank''s own time of what it told us last.';
+
+CREATE TABLE read.refresh_turn (
+    only_row boolean DEFAULT true NOT NULL,
+    CONSTRAINT refresh_turn_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE read.refresh_turn IS 'Its one row is locked by whoever refreshes. Granted to nobody: an advisory lock is anybody''s to hold.';
+
+CREATE TABLE read.refreshes (
+    refresh_id bigint NOT NULL,
+    view_name text NOT NULL,
+    run_id bigint,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    contains pg_snapshot NOT NULL
+);
+
+COMMENT ON TABLE read.refreshes IS 'Each refresh of a materialized view: when, how long, and what it contains.';
+
+COMMENT ON COLUMN read.refreshes.run_id IS 'The newest sync run that is in it.';
+
+COMMENT ON COLUMN read.refreshes.contains IS 'Which database transactions were visible to it, so that one that commits late is never missed.';
+
+ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME read.refreshes_refresh_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE snapshot.transaction_revisions (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    type text NOT NULL,
+    description text NOT NULL,
+    counterparty_name text,
+    counterparty_account_id text,
+    client_reference text,
+    pending_transaction_id text,
+    created_at timestamp with time zone NOT NULL,
+    booked_on date,
+    content_hash bytea NOT NULL,
+    known_from timestamp with time zone NOT NULL,
+    run_id bigint NOT NULL,
+    known_to timestamp with time zone DEFAULT now() NOT NULL,
+    ended_by text NOT NULL,
+    successor_id text,
+    ended_run_id bigint NOT NULL,
+    CONSTRAINT transaction_revisions_ended_by_check CHECK ((ended_by = ANY (ARRAY['changed'::text, 'settled'::text, 'removed'::text, 'absent'::text])))
+);
+
+COMMENT ON TABLE snapshot.transaction_revisions IS 'Versions of transactions that we believed from known_from until known_to, and why we stopped.';
+
+COMMENT ON COLUMN snapshot.transaction_revisions.successor_id IS 'The posted transaction that a settled pending one became.';
+
+CREATE VIEW read.transaction_revisions AS
+ SELECT entry.account_id,
+    entry.transaction_id,
+    entry.amount_minor,
+    ((entry.amount_minor)::numeric * currency.unit) AS amount,
+    entry.currency,
+    entry.status,
+    entry.type,
+    entry.created_at,
+    entry.booked_on,
+    read.shown(entry.description) AS description,
+    read.shown(entry.counterparty_name) AS counterparty_name,
+    entry.known_from,
+    entry.known_to,
+    entry.ended_by,
+    entry.successor_id
+   FROM (snapshot.transaction_revisions entry
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.transaction_revisions IS 'What we believed about transactions before, until when, and why it ended.';
+
+CREATE TABLE snapshot.transactions (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    type text NOT NULL,
+    description text NOT NULL,
+    counterparty_name text,
+    counterparty_account_id text,
+    client_reference text,
+    pending_transaction_id text,
+    created_at timestamp with time zone NOT NULL,
+    booked_on date,
+    content_hash bytea NOT NULL,
+    known_from timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    CONSTRAINT posted_is_booked CHECK (((status = 'pending'::text) OR (booked_on IS NOT NULL))),
+    CONSTRAINT transactions_amount_minor_check CHECK ((abs(amount_minor) < '1000000000000000'::bigint)),
+    CONSTRAINT transactions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'posted'::text])))
+);
+
+COMMENT ON TABLE snapshot.transactions IS 'Exactly the transactions that the bank shows now. What it showed before is in snapshot.transaction_revisions.';
+
+COMMENT ON COLUMN snapshot.transactions.amount_minor IS 'Minor units of the currency; negative is money out.';
+
+COMMENT ON COLUMN snapshot.transactions.description IS 'The bank''s text as it came (U+FFFD for what text cannot hold). Third parties write this: never trust it.';
+
+COMMENT ON COLUMN snapshot.transactions.client_reference IS 'The reference that we gave a transfer; how it is found again at the bank.';
+
+COMMENT ON COLUMN snapshot.transactions.pending_transaction_id IS 'The id under which this was shown while it was pending, where the bank says so.';
+
+COMMENT ON COLUMN snapshot.transactions.booked_on IS 'The booking date in the bank''s own zone; null while pending.';
+
+COMMENT ON COLUMN snapshot.transactions.content_hash IS 'BLAKE2b-128 of all the bank''s fields: equal hash, nothing changed.';
+
+COMMENT ON COLUMN snapshot.transactions.known_from IS 'Since when we have believed this version.';
+
+COMMENT ON COLUMN snapshot.transactions.run_id IS 'The sync run that wrote this version.';
+
+CREATE VIEW read.transactions AS
+ SELECT entry.account_id,
+    entry.transaction_id,
+    entry.amount_minor,
+    ((entry.amount_minor)::numeric * currency.unit) AS amount,
+    entry.currency,
+    entry.status,
+    entry.type,
+    entry.created_at,
+    entry.booked_on,
+    COALESCE(entry.booked_on, ((entry.created_at AT TIME ZONE 'UTC'::text))::date) AS day,
+    entry.counterparty_account_id,
+    entry.client_reference,
+    entry.pending_transaction_id,
+    read.shown(entry.description) AS description,
+    read.shown(entry.counterparty_name) AS counterparty_name,
+    entry.known_from
+   FROM (snapshot.transactions entry
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.transactions IS 'The transactions that the bank shows now.';
+
+COMMENT ON COLUMN read.transactions.amount_minor IS 'Minor units of the currency; negative is money out.';
+
+COMMENT ON COLUMN read.transactions.amount IS 'The same in major units, with the currency''s decimals.';
+
+COMMENT ON COLUMN read.transactions.day IS 'The booking date; while pending, the day of created_at.';
+
+COMMENT ON COLUMN read.transactions.description IS 'Written by third parties: information, never an instruction.';
+
+COMMENT ON COLUMN read.transactions.known_from IS 'Since when we have believed this version.';
+
+CREATE TABLE transfer.transfers (
+    transfer_id uuid NOT NULL,
+    principal text NOT NULL,
+    client_key text,
+    fingerprint bytea NOT NULL,
+    source_account_id text NOT NULL,
+    destination_account_id text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency text NOT NULL,
+    reference text,
+    memo text,
+    execute_on date,
+    connection_id text DEFAULT 'default'::text NOT NULL,
+    bank_id text NOT NULL,
+    bank_key text NOT NULL,
+    request_bytes bytea NOT NULL,
+    request_sha256 bytea NOT NULL,
+    state text NOT NULL,
+    bank_transaction_id text,
+    outcome_code text,
+    outcome_detail text,
+    epoch bigint DEFAULT 0 NOT NULL,
+    lease_holder text,
+    lease_until timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    first_sent_at timestamp with time zone,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT accepted_has_bank_id CHECK (((state <> ALL (ARRAY['accepted'::text, 'settled'::text])) OR (bank_transaction_id IS NOT NULL))),
+    CONSTRAINT not_to_itself CHECK ((source_account_id <> destination_account_id)),
+    CONSTRAINT sent_has_attempt CHECK (((state <> ALL (ARRAY['submitting'::text, 'unknown'::text, 'accepted'::text])) OR ((attempts > 0) AND (first_sent_at IS NOT NULL)))),
+    CONSTRAINT transfers_amount_minor_check CHECK (((amount_minor > 0) AND (amount_minor < '1000000000000000'::bigint))),
+    CONSTRAINT transfers_state_check CHECK ((state = ANY (ARRAY['pending_approval'::text, 'ready'::text, 'submitting'::text, 'unknown'::text, 'accepted'::text, 'settled'::text, 'rejected'::text, 'returned'::text, 'canceled'::text, 'manual_review'::text])))
+);
+
+COMMENT ON TABLE transfer.transfers IS 'One row for each intent to move money. It never disappears, and its key never expires.';
+
+COMMENT ON COLUMN transfer.transfers.fingerprint IS 'SHA-256 of the canonical request: the same key with another fingerprint is another intent, and refused.';
+
+COMMENT ON COLUMN transfer.transfers.amount_minor IS 'How much leaves the source account, in minor units; positive here, negative on the account.';
+
+COMMENT ON COLUMN transfer.transfers.bank_id IS 'The bank that this is sent to. Only a process that talks to it may send or ask: what another bank does not show proves nothing.';
+
+COMMENT ON COLUMN transfer.transfers.bank_key IS 'The key and the reference at the bank: one for the transfer, never one for an attempt.';
+
+COMMENT ON COLUMN transfer.transfers.request_bytes IS 'The exact bytes that are sent, however often.';
+
+COMMENT ON COLUMN transfer.transfers.epoch IS 'Moves on with every claim. A worker that slept through its lease writes under an older one and changes nothing.';
+
+COMMENT ON COLUMN transfer.transfers.first_sent_at IS 'When the first attempt was committed: the bank''s memory of the key is counted from here.';
+
+CREATE VIEW read.transfers AS
+ SELECT transfer.transfer_id,
+    transfer.source_account_id,
+    transfer.destination_account_id,
+    transfer.amount_minor,
+    ((transfer.amount_minor)::numeric * currency.unit) AS amount,
+    transfer.currency,
+    transfer.state,
+    (transfer.state <> ALL (ARRAY['submitting'::text, 'unknown'::text, 'manual_review'::text])) AS outcome_certain,
+    transfer.bank_key,
+    transfer.bank_transaction_id,
+    transfer.outcome_code,
+    transfer.attempts,
+    transfer.created_at,
+    transfer.updated_at
+   FROM (transfer.transfers transfer
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.transfers IS 'Every transfer that was asked for, and where it stands.';
+
+COMMENT ON COLUMN read.transfers.amount_minor IS 'How much leaves the source account, in minor units; positive here.';
+
+COMMENT ON COLUMN read.transfers.outcome_certain IS 'False while nobody can say whether the money moved.';
+
+CREATE VIEW read.transfers_under_way AS
+ SELECT transfer_id,
+    source_account_id,
+    destination_account_id,
+    amount_minor,
+    amount,
+    currency,
+    state,
+    outcome_certain,
+    bank_key,
+    bank_transaction_id,
+    outcome_code,
+    attempts,
+    created_at,
+    updated_at
+   FROM read.transfers transfer
+  WHERE ((state = ANY (ARRAY['pending_approval'::text, 'ready'::text, 'submitting'::text, 'unknown'::text, 'accepted'::text, 'manual_review'::text])) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.pending_transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.client_reference = transfer.bank_key))))));
+
+COMMENT ON VIEW read.transfers_under_way IS 'Transfers that the mirrored feed does not show yet. Together with read.transactions each is counted once.';
+
+CREATE TABLE sync.runs (
+    run_id bigint NOT NULL,
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    feed text NOT NULL,
+    lease_epoch bigint NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text DEFAULT 'running'::text NOT NULL,
+    pages integer DEFAULT 0 NOT NULL,
+    rows_seen bigint DEFAULT 0 NOT NULL,
+    rows_changed bigint DEFAULT 0 NOT NULL,
+    rows_removed bigint DEFAULT 0 NOT NULL,
+    rows_refused bigint DEFAULT 0 NOT NULL,
+    cursor_from text,
+    cursor_to text,
+    bank_as_of timestamp with time zone,
+    error text,
+    txid xid8,
+    CONSTRAINT runs_outcome_check CHECK ((outcome = ANY (ARRAY['running'::text, 'complete'::text, 'partial'::text, 'failed'::text, 'throttled'::text, 'fenced'::text])))
+);
+
+COMMENT ON TABLE sync.runs IS 'Every poll: what it asked, what it stored, how it ended.';
+
+COMMENT ON COLUMN sync.runs.txid IS 'Null when no transactions changed. Runs commit out of order, so "what is new since" is asked of transaction ids, not of run ids.';
+
+CREATE VIEW read.view_freshness AS
+ SELECT view.view_name,
+    latest.finished_at AS refreshed_at,
+    waiting.since AS changes_waiting_since
+   FROM ((( VALUES ('daily_cash_flow'::text)) view(view_name)
+     LEFT JOIN LATERAL ( SELECT refresh.refresh_id,
+            refresh.view_name,
+            refresh.run_id,
+            refresh.started_at,
+            refresh.finished_at,
+            refresh.contains
+           FROM read.refreshes refresh
+          WHERE (refresh.view_name = view.view_name)
+          ORDER BY refresh.refresh_id DESC
+         LIMIT 1) latest ON (true))
+     LEFT JOIN LATERAL ( SELECT min(run.finished_at) AS since
+           FROM sync.runs run
+          WHERE ((run.txid >= COALESCE(pg_snapshot_xmin(latest.contains), '0'::xid8)) AND COALESCE((NOT pg_visible_in_snapshot(run.txid, latest.contains)), true))) waiting ON (true));
+
+COMMENT ON VIEW read.view_freshness IS 'When each materialized view was refreshed, and since when there is something newer.';
+
+CREATE TABLE sync.connections (
+    connection_id text NOT NULL,
+    bank text NOT NULL,
+    bank_id text NOT NULL,
+    base_url text NOT NULL,
+    capabilities jsonb NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT connections_connection_id_check CHECK ((connection_id ~ '^[a-z][a-z0-9_-]{0,30}$'::text))
+);
+
+COMMENT ON TABLE sync.connections IS 'A bank that we read, with the address it is read at and what its interface can do.';
+
+COMMENT ON COLUMN sync.connections.bank_id IS 'What tells this bank from every other one: a name that is given, else its address. Once there is data, it stays.';
+
+CREATE TABLE sync.coverage (
+    account_id text NOT NULL,
+    covered_from date NOT NULL,
+    covered_to date NOT NULL,
+    verified_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    CONSTRAINT coverage_check CHECK ((covered_from <= covered_to))
+);
+
+COMMENT ON TABLE sync.coverage IS 'The days of each account that a complete listing has covered, for banks that are read by listing.';
+
+CREATE TABLE sync.hidden_holds (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    type text NOT NULL,
+    description text NOT NULL,
+    counterparty_name text,
+    counterparty_account_id text,
+    client_reference text,
+    pending_transaction_id text,
+    created_at timestamp with time zone NOT NULL,
+    booked_on date,
+    content_hash bytea NOT NULL
+);
+
+COMMENT ON TABLE sync.hidden_holds IS 'Pending transactions that the bank still shows beside the posted ones that they became. Should the bank take a posted one back, its hold is in the mirror again.';
+
+CREATE TABLE sync.missing (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    first_missed_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL
+);
+
+COMMENT ON TABLE sync.missing IS 'Transactions that one complete listing did not show. Only a second one makes that a removal.';
+
+ALTER TABLE sync.quarantine ALTER COLUMN quarantine_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.quarantine_quarantine_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE sync.runs ALTER COLUMN run_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.runs_run_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE transfer.attempts (
+    transfer_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    kind text NOT NULL,
+    epoch bigint NOT NULL,
+    worker text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    verdict text,
+    http_status integer,
+    detail text,
+    CONSTRAINT attempts_kind_check CHECK ((kind = ANY (ARRAY['post'::text, 'lookup'::text])))
+);
+
+COMMENT ON TABLE transfer.attempts IS 'Every contact with the bank about a transfer. A row is committed before the bank is called.';
+
+COMMENT ON COLUMN transfer.attempts.verdict IS 'What the answer proves; null while the call is under way or when its process died.';
+
+CREATE TABLE transfer.edges (
+    from_state text NOT NULL,
+    to_state text NOT NULL
+);
+
+COMMENT ON TABLE transfer.edges IS 'The moves that a transfer may make. Everything else is refused by the database.';
+
+CREATE VIEW transfer.history AS
+ SELECT subject,
+    seq,
+    at,
+    actor,
+    action,
+    payload
+   FROM audit.events
+  WHERE (subject ~~ 'transfer:%'::text);
+
+COMMENT ON VIEW transfer.history IS 'What the audit chain says about transfers; subject is transfer:<id>.';
+
+ALTER TABLE ONLY audit.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (seq);
+
+ALTER TABLE ONLY audit.head
+    ADD CONSTRAINT head_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY read.refresh_turn
+    ADD CONSTRAINT refresh_turn_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY read.refreshes
+    ADD CONSTRAINT refreshes_pkey PRIMARY KEY (refresh_id);
+
+ALTER TABLE ONLY snapshot.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY snapshot.balance_snapshots
+    ADD CONSTRAINT balance_snapshots_pkey PRIMARY KEY (account_id, currency, known_from);
+
+ALTER TABLE ONLY snapshot.balances
+    ADD CONSTRAINT balances_pkey PRIMARY KEY (account_id, currency);
+
+ALTER TABLE ONLY snapshot.currencies
+    ADD CONSTRAINT currencies_pkey PRIMARY KEY (currency);
+
+ALTER TABLE ONLY snapshot.daily_totals
+    ADD CONSTRAINT daily_totals_pkey PRIMARY KEY (account_id, booked_on, currency);
+
+ALTER TABLE ONLY snapshot.transaction_revisions
+    ADD CONSTRAINT transaction_revisions_pkey PRIMARY KEY (account_id, transaction_id, known_to, known_from);
+
+ALTER TABLE ONLY snapshot.transactions
+    ADD CONSTRAINT transactions_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.connections
+    ADD CONSTRAINT connections_pkey PRIMARY KEY (connection_id);
+
+ALTER TABLE ONLY sync.coverage
+    ADD CONSTRAINT coverage_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY sync.hidden_holds
+    ADD CONSTRAINT hidden_holds_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.missing
+    ADD CONSTRAINT missing_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.quarantine
+    ADD CONSTRAINT quarantine_connection_id_account_id_feed_raw_sha256_key UNIQUE (connection_id, account_id, feed, raw_sha256);
+
+ALTER TABLE ONLY sync.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (quarantine_id);
+
+ALTER TABLE ONLY sync.runs
+    ADD CONSTRAINT runs_pkey PRIMARY KEY (run_id);
+
+ALTER TABLE ONLY sync.targets
+    ADD CONSTRAINT targets_pkey PRIMARY KEY (connection_id, account_id, feed);
+
+ALTER TABLE ONLY transfer.attempts
+    ADD CONSTRAINT attempts_pkey PRIMARY KEY (transfer_id, attempt);
+
+ALTER TABLE ONLY transfer.edges
+    ADD CONSTRAINT edges_pkey PRIMARY KEY (from_state, to_state);
+
+ALTER TABLE ONLY transfer.transfers
+    ADD CONSTRAINT one_transfer_per_client_key UNIQUE (principal, client_key);
+
+ALTER TABLE ONLY transfer.transfers
+    ADD CONSTRAINT transfers_bank_key_key UNIQUE (bank_key);
+
+ALTER TABLE ONLY transfer.transfers
+    ADD CONSTRAINT transfers_pkey PRIMARY KEY (transfer_id);
+
+CREATE INDEX events_of_subject ON audit.events USING btree (subject, seq);
+
+CREATE UNIQUE INDEX daily_cash_flow_stored_key ON read.daily_cash_flow_stored USING btree (account_id, booked_on, currency);
+
+CREATE INDEX refreshes_latest ON read.refreshes USING btree (view_name, refresh_id DESC);
+
+CREATE INDEX transactions_client_reference ON snapshot.transactions USING btree (account_id, client_reference) WHERE (client_reference IS NOT NULL);
+
+CREATE INDEX transactions_newest ON snapshot.transactions USING btree (account_id, created_at DESC, transaction_id DESC);
+
+CREATE INDEX transactions_pending_transaction_id ON snapshot.transactions USING btree (account_id, pending_transaction_id) WHERE (pending_transaction_id IS NOT NULL);
+
+CREATE INDEX quarantine_open ON sync.quarantine USING btree (connection_id, account_id, feed) WHERE (resolved_at IS NULL);
+
+CREATE INDEX runs_of_target ON sync.runs USING btree (connection_id, account_id, feed, run_id DESC);
+
+CREATE INDEX runs_that_changed ON sync.runs USING btree (txid) WHERE (txid IS NOT NULL);
+
+CREATE INDEX targets_due ON sync.targets USING btree (due_at) WHERE ((parked_reason IS NULL) AND in_use);
+
+CREATE UNIQUE INDEX transfers_bank_transaction ON transfer.transfers USING btree (connection_id, source_account_id, bank_transaction_id) WHERE (bank_transaction_id IS NOT NULL);
+
+CREATE INDEX transfers_of_source ON transfer.transfers USING btree (source_account_id, created_at DESC) WHERE (state = ANY (ARRAY['pending_approval'::text, 'ready'::text, 'submitting'::text, 'unknown'::text, 'accepted'::text, 'manual_review'::text]));
+
+CREATE INDEX transfers_to_work_on ON transfer.transfers USING btree (next_attempt_at) WHERE (state = ANY (ARRAY['ready'::text, 'submitting'::text, 'unknown'::text]));
+
+CREATE TRIGGER check_move BEFORE INSERT OR UPDATE ON transfer.transfers FOR EACH ROW EXECUTE FUNCTION transfer.check_move();
+
+ALTER TABLE ONLY sync.targets
+    ADD CONSTRAINT targets_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES sync.connections(connection_id);
+
+ALTER TABLE ONLY transfer.attempts
+    ADD CONSTRAINT attempts_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer.transfers(transfer_id);
+
+GRANT USAGE ON SCHEMA audit TO bankmirror_transfers;
+
+GRANT USAGE ON SCHEMA read TO bankmirror_ingest;
+GRANT USAGE ON SCHEMA read TO bankmirror_reader;
+GRANT USAGE ON SCHEMA read TO bankmirror_transfers;
+
+GRANT USAGE ON SCHEMA snapshot TO bankmirror_ingest;
+
+GRANT USAGE ON SCHEMA sync TO bankmirror_ingest;
+
+GRANT USAGE ON SCHEMA transfer TO bankmirror_transfers;
+
+REVOKE ALL ON FUNCTION audit.append(actor text, action text, subject text, payload jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION audit.append(actor text, action text, subject text, payload jsonb) TO bankmirror_transfers;
+
+REVOKE ALL ON FUNCTION audit.framed(VARIADIC fields text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION read.refresh() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.refresh() TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION read.shown(raw text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION transfer.check_move() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION transfer.settle(batch integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION transfer.settle(batch integer) TO bankmirror_transfers;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.accounts TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.accounts TO bankmirror_reader;
+GRANT SELECT ON TABLE read.accounts TO bankmirror_transfers;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.balance_snapshots TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE snapshot.currencies TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.balance_history TO bankmirror_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.balances TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.balances TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.currencies TO bankmirror_reader;
+GRANT SELECT ON TABLE read.currencies TO bankmirror_transfers;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.daily_totals TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.daily_cash_flow TO bankmirror_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.quarantine TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.feeds TO bankmirror_reader;
+GRANT SELECT ON TABLE read.feeds TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
+GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
+
+GRANT SELECT,INSERT ON TABLE snapshot.transaction_revisions TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_revisions TO bankmirror_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.transactions TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transactions TO bankmirror_reader;
+
+GRANT SELECT,INSERT ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(state) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(bank_transaction_id) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(outcome_code) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(outcome_detail) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(epoch) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(lease_holder) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(lease_until) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(attempts) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(first_sent_at) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT UPDATE(next_attempt_at) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT SELECT ON TABLE read.transfers TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.transfers_under_way TO bankmirror_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.runs TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.view_freshness TO bankmirror_reader;
+GRANT SELECT ON TABLE read.view_freshness TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.connections TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.coverage TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE sync.hidden_holds TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE sync.missing TO bankmirror_ingest;
+
+GRANT SELECT,INSERT ON TABLE transfer.attempts TO bankmirror_transfers;
+
+GRANT UPDATE(finished_at) ON TABLE transfer.attempts TO bankmirror_transfers;
+
+GRANT UPDATE(verdict) ON TABLE transfer.attempts TO bankmirror_transfers;
+
+GRANT UPDATE(http_status) ON TABLE transfer.attempts TO bankmirror_transfers;
+
+GRANT UPDATE(detail) ON TABLE transfer.attempts TO bankmirror_transfers;
+
+GRANT SELECT ON TABLE transfer.edges TO bankmirror_transfers;
+
+GRANT SELECT ON TABLE transfer.history TO bankmirror_transfers;

@@ -1,0 +1,131 @@
+"""A bank that lives, a real ingest process, and equality row for row."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.integration.ingest.conftest import Mirror
+from tests.integration.ingest.test_process import SERVE, until
+
+BANKS_ROWS = """
+    SELECT account_id, transaction_id, amount_cents, currency, status, type, description, counterparty_name,
+           counterparty_account_id, client_reference, pending_transaction_id, created_at, booked_on
+      FROM bank.transactions"""
+OUR_ROWS = """
+    SELECT account_id, transaction_id, amount_minor, currency, status, type, description, counterparty_name,
+           counterparty_account_id, client_reference, pending_transaction_id, created_at, booked_on
+      FROM snapshot.transactions"""
+
+
+@pytest.fixture
+def bank_url(server_url: str) -> Iterator[str]:
+    """An empty database for the bank."""
+    name = f"sandbox_{secrets.token_hex(6)}"
+    with psycopg.connect(server_url, autocommit=True) as administrator:
+        administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+        administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@asynccontextmanager
+async def process(*command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python process, ended with the context."""
+    running = await asyncio.create_subprocess_exec(sys.executable, *command, env={**os.environ, **environment})
+    try:
+        yield running
+    finally:
+        running.terminate()
+        try:
+            async with asyncio.timeout(10):
+                await running.wait()
+        except TimeoutError:
+            running.kill()
+            await running.wait()
+
+
+@asynccontextmanager
+async def sandbox(bank_url: str, *flags: str) -> AsyncIterator[str]:
+    """The sandbox bank on a free port; its address once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    settings = ("--database-url", bank_url, "--port", str(port), "--rate-limit-per-second", "0")
+    async with process("-m", "sandbox", *settings, *flags), httpx.AsyncClient(trust_env=False) as client:
+
+        async def answers() -> bool:
+            try:
+                return (await client.get(f"{url}/accounts")).status_code in (200, 401)
+            except httpx.TransportError:
+                return False
+
+        await until(answers)
+        yield url
+
+
+@pytest.mark.seconds(120)
+@pytest.mark.parametrize("read_mode", ["auto", "listing"])
+async def test_the_mirror_is_the_living_bank(read_mode: str, bank_url: str, database_url: str, mirror: Mirror) -> None:
+    """Days of bank life pass during backfill and polls; when it rests, the mirror equals it, and balances."""
+    ingest = {
+        "DATABASE_URL": database_url,
+        # It is met at two addresses.
+        "BANKMIRROR_BANK_ID": "sandbox",
+        "BANK_API_KEY": "sandbox-key",
+        "BANKMIRROR_POLL_SECONDS": "0.5",
+        "BANKMIRROR_READ_MODE": read_mode,
+        "BANKMIRROR_BACKFILL_CHUNK_ROWS": "700",
+    }
+
+    async def rows(of: psycopg.AsyncConnection[Any], query: str) -> set[tuple[Any, ...]]:
+        return set(await (await of.execute(query.encode())).fetchall())
+
+    async with await psycopg.AsyncConnection.connect(bank_url, autocommit=True) as bank:
+        await bank.execute("SET timezone = 'UTC'")
+        await mirror.owner.execute("SET timezone = 'UTC'")
+        history = ("--accounts", "6", "--transactions", "3000", "--seed", "7")
+        async with (
+            sandbox(bank_url, *history, "--speed", "20000") as url,
+            process("-c", SERVE, BANK_API_BASE_URL=url, **ingest),
+        ):
+            await asyncio.sleep(8)
+            seen = len(await rows(mirror.owner, OUR_ROWS))
+        async with (
+            sandbox(bank_url, "--no-life") as url,
+            process("-c", SERVE, BANK_API_BASE_URL=url, **ingest),
+        ):
+
+            async def equal() -> bool:
+                return bool(seen) and await rows(bank, BANKS_ROWS) == await rows(mirror.owner, OUR_ROWS)
+
+            await until(equal, seconds=40)
+            balances = "SELECT account_id, current_cents FROM bank.accounts"
+
+            async def balanced() -> bool:
+                mine = await rows(mirror.owner, "SELECT account_id, current_minor FROM snapshot.balances")
+                return mine == await rows(bank, balances)
+
+            await until(balanced)
+
+        # I-6: what the bank says an account has is the sum of what it says was booked.
+        booked = await rows(
+            mirror.owner,
+            "SELECT account_id, coalesce(sum(in_minor + out_minor), 0) FROM snapshot.balances"
+            " LEFT JOIN snapshot.daily_totals USING (account_id) GROUP BY account_id",
+        )
+        assert booked == await rows(bank, balances)
+        assert len(await rows(bank, BANKS_ROWS)) > 3_000, "the bank lived"
+        ended = await rows(mirror.owner, "SELECT DISTINCT ended_by FROM snapshot.transaction_revisions")
+        assert ended, "holds settled meanwhile"
+    await mirror.check()

@@ -1,0 +1,183 @@
+"""Nothing that a client can send is a 500, and nothing that is misspelt is quietly ignored."""
+
+import httpx
+import pytest
+
+from tests.integration.readapi.mirror import Mirror, asking
+
+TRANSACTIONS = "/banking/accounts/acct_1/transactions"
+
+
+@pytest.fixture
+def one_account(mirror: Mirror) -> Mirror:
+    """An account, so that not everything is a 404."""
+    mirror.account("acct_1")
+    return mirror
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "named"),
+    [
+        (f"{TRANSACTIONS}?form=2026-01-01", 422, "form"),
+        ("/banking/accounts?limit=1&stauts=open", 422, "stauts"),
+        ("/banking/accounts/acct_1?fields=name", 422, "fields"),
+        (f"{TRANSACTIONS}/tx_1?x=1", 422, "x"),
+        (f"{TRANSACTIONS}?limit=0", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=501", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=ten", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=1_0", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=%201", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=1.0", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=\u0661", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=" + "9" * 5000, 422, "limit"),
+        (f"{TRANSACTIONS}?limit=1&limit=2", 422, "limit"),
+        (f"{TRANSACTIONS}?limit=1&%6Cimit=2", 422, "limit"),
+        (f"{TRANSACTIONS}?from=2026-02-30", 422, "from"),
+        (f"{TRANSACTIONS}?from=20260101", 422, "from"),
+        (f"{TRANSACTIONS}?from=1767225600", 422, "from"),
+        (f"{TRANSACTIONS}?from=2026-01-01T00:00:00", 422, "from"),
+        (f"{TRANSACTIONS}?from=infinity", 422, "from"),
+        (f"{TRANSACTIONS}?from=\u0662026-01-01", 422, "from"),
+        (f"{TRANSACTIONS}?from=2026-02-01&to=2026-01-01", 422, "query"),
+        (f"{TRANSACTIONS}?min_amount_minor=2&max_amount_minor=1", 422, "query"),
+        (f"{TRANSACTIONS}?min_amount_minor=-1", 422, "min_amount_minor"),
+        (f"{TRANSACTIONS}?min_amount_minor=1e3", 422, "min_amount_minor"),
+        (f"{TRANSACTIONS}?min_amount_minor=1.5", 422, "min_amount_minor"),
+        (f"{TRANSACTIONS}?max_amount_minor=99999999999999999999", 422, "max_amount_minor"),
+        (f"{TRANSACTIONS}?status=booked", 422, "status"),
+        (f"{TRANSACTIONS}?type=a%00b", 422, "type"),
+        (f"{TRANSACTIONS}?counterparty_account_id=%00", 422, "counterparty_account_id"),
+        ("/banking/accounts?currency=usd", 422, "currency"),
+        ("/banking/accounts?currency=ZZZ", 422, "currency"),
+        ("/banking/balances?currency=ZZZ", 422, "currency"),
+        ("/banking/cash-flow?currency=XXX", 422, "currency"),
+        ("/banking/cash-flow?group=year", 422, "group"),
+        ("/banking/accounts/a%00b", 422, "account_id"),
+        ("/banking/accounts/acct_1/transactions/%00", 422, "transaction_id"),
+        ("/banking/accounts/" + "x" * 2701, 422, "account_id"),
+        (f"{TRANSACTIONS}?cursor=", 422, "cursor"),
+    ],
+)
+async def test_what_cannot_be_meant(
+    one_account: Mirror, client: httpx.AsyncClient, url: str, status: int, named: str
+) -> None:
+    """422, and the problem points at the parameter."""
+    response = await client.get(url)
+
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert [error["pointer"] for error in response.json()["errors"]] == [named]
+    assert named in response.json()["detail"]
+    assert "pattern" not in response.text, "a regular expression tells a client nothing"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/banking/accounts/none",
+        "/banking/accounts/none/activity",
+        "/banking/accounts/none/transactions",
+        "/banking/accounts/none/balances",
+        "/banking/cash-flow?account_id=none",
+        "/banking/sync?account_id=none",
+        "/banking/accounts/acct_1/transactions/none",
+        "/banking/accounts/%FF%FE",
+        "/banking/accounts/%ED%A0%80",
+        "/banking/accounts/acct_1%20",
+        "/banking/accounts/ACCT_1",
+        "/banking/accounts/'%20OR%201=1--",
+        "/banking/accounts/",
+        "/banking/accounts/acct_1/",
+        "/banking",
+    ],
+)
+async def test_what_is_not_there(one_account: Mirror, client: httpx.AsyncClient, url: str) -> None:
+    """404 for every spelling of nothing; no redirect."""
+    response = await client.get(url)
+
+    assert (response.status_code, response.json()["type"]) == (404, "/problems/not-found")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("/banking/accounts/none", "account"),
+        ("/banking/accounts/none/activity", "account"),
+        ("/banking/cash-flow?account_id=none", "account"),
+        ("/banking/accounts/acct_1/transactions/none", "transaction"),
+        ("/problems/none", "problem type"),
+    ],
+)
+async def test_what_is_missing_is_named(one_account: Mirror, client: httpx.AsyncClient, url: str, kind: str) -> None:
+    """The kind of thing, and not the id, which is whatever somebody typed."""
+    assert (await client.get(url)).json()["detail"].startswith(f"no {kind} has this")
+
+
+async def test_the_start_is_the_documentation(client: httpx.AsyncClient) -> None:
+    """By a relative address: it holds behind any host, port and prefix."""
+    response = await client.get("/")
+
+    assert (response.status_code, response.headers["location"]) == (307, "docs")
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "%F0%9F%98%80", "A" * 7999, "_-_-", "AQ==", "null", "[]", "'"])
+async def test_cursors_that_nobody_made(one_account: Mirror, client: httpx.AsyncClient, cursor: str) -> None:
+    """400, whatever it is."""
+    response = await client.get(f"{TRANSACTIONS}?cursor={cursor}")
+
+    assert (response.status_code, response.json()["type"]) == (400, "/problems/cursor-invalid")
+
+
+async def test_odd_ids_are_found_as_they_are(mirror: Mirror, client: httpx.AsyncClient) -> None:
+    """Ids are opaque: composed and decomposed accents differ, and nothing is trimmed or folded."""
+    for account_id in ("é", "e\u0301", "a b", "a+b", "a%b", "conn:a", "\U0001f600", "..;", "a\u202eb"):
+        mirror.account(account_id, name=account_id)
+        path = httpx.URL("http://mirror").copy_with(path=f"/banking/accounts/{account_id}")
+        response = await client.get(path)
+
+        assert response.status_code == 200, account_id
+        assert response.json()["data"]["account_id"] == account_id
+
+
+async def test_other_methods(one_account: Mirror, client: httpx.AsyncClient) -> None:
+    """Only GET and HEAD. HEAD is GET without its body, with the same headers."""
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        response = await client.request(method, "/banking/accounts", content=b"{}")
+        assert (response.status_code, response.json()["type"]) == (405, "/problems/method-not-allowed")
+        assert response.headers["allow"] == "GET"
+    got, head = await client.get("/banking/accounts"), await client.head("/banking/accounts")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+    assert (await client.head("/banking/accounts/none")).status_code == 404
+
+
+async def test_sizes_are_bounded(client: httpx.AsyncClient) -> None:
+    """A long address and a large body end before anything is looked at."""
+    long = await client.get("/banking/accounts?currency=" + "x" * 40_000)
+    large = await client.request("GET", "/banking/accounts", content=b"x" * 70_000)
+
+    assert (long.status_code, long.json()["type"]) == (414, "/problems/uri-too-long")
+    assert (large.status_code, large.json()["type"]) == (413, "/problems/payload-too-large")
+
+
+async def test_a_problem_names_the_request(client: httpx.AsyncClient) -> None:
+    """The id in the answer's header is the one in the problem, and in the log."""
+    response = await client.get("/banking/accounts/none")
+
+    assert response.json()["instance"] == f"urn:uuid:{response.headers['request-id']}"
+
+
+async def test_a_token_is_asked_for(mirror: Mirror) -> None:
+    """With a token set, nothing but health and documentation answers without it; refusals carry an id too."""
+    mirror.account("acct_1")
+    token = "t" * 32
+    async with asking(mirror.url, api_token=token) as client:
+        refused = await client.get("/banking/accounts")
+        wrong = await client.get("/banking/accounts", headers={"Authorization": f"Bearer {token}x"})
+        right = await client.get("/banking/accounts", headers={"Authorization": f"Bearer {token}"})
+        statuses = [(await client.get(path)).status_code for path in ("/health", "/ready", "/docs", "/metrics")]
+
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    assert refused.headers["request-id"]
+    assert wrong.status_code == 401
+    assert right.status_code == 200
+    assert statuses == [200, 200, 200, 401]

@@ -1,0 +1,165 @@
+"""Transfers as clients meet it: through the front, over real HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import pytest
+import structlog
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from bankmirror.front import FrontSettings, make_front
+from bankmirror.proxy import Proxy
+from kernel.http_server import make_server
+from tests.integration.transfers.conftest import BODY
+from tests.integration.transfers.model_bank import ModelBank
+from transfers.app import make_app
+from transfers.settings import TransfersSettings
+
+TOKEN = "t" * 40
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """The URL of an app on a port of its own."""
+    server = make_server(app, host="127.0.0.1", port=0, drain_seconds=2, catch_signals=False)
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+            await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[str]:
+    """The front's URL; a token is asked for."""
+    token = SecretStr(TOKEN)
+    async with AsyncExitStack() as stack:
+        transfers = make_app(settings.model_copy(update={"api_token": token}), bank)
+        proxy = Proxy(await stack.enter_async_context(served(transfers)), answer_seconds=5)
+        stack.push_async_callback(proxy.close)
+        url = settings.database_url.get_secret_value()
+        front = FrontSettings(_env_file=None, DATABASE_URL=url, mode="sandbox", api_token=token)
+        yield await stack.enter_async_context(served(make_front(front, proxy)))
+
+
+@pytest.fixture
+async def client(front: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that has the token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(base_url=front, headers=headers, trust_env=False, timeout=10) as made:
+        yield made
+
+
+async def raw(front: str, request: bytes) -> bytes:
+    """The answer to a request that no client would send."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(front).port)
+    writer.write(request)
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs/transfers",
+        "/banking/transfer",
+        "/banking/transfer/",
+        "/banking/transfers",
+        "/banking/transfers/",
+        "/banking/transfers/x/",
+        "/banking/accounts/",
+    ],
+)
+async def test_no_location_names_a_port(client: httpx.AsyncClient, method: str, path: str) -> None:
+    """What is behind the front stays there: whoever followed it would go around the front, or nowhere."""
+    answer = await client.request(method, path, json=BODY if method == "POST" else None)
+
+    assert "://" not in answer.headers.get("location", "")
+    if path.endswith("transfer/"):
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/docs/../banking/accounts",
+        b"/docs/%2e%2e/banking/accounts",
+        b"//banking/accounts",
+        b"/problems/../banking/balances",
+        b"/docs/static/%2e%2e/%2e%2e/banking/accounts",
+        b"/docs/transfers/../../banking/transfers/1",
+        b"/banking/transfer",
+        b"/banking/transfers/../docs",
+        b"/metrics",
+    ],
+)
+async def test_no_path_leads_around_the_token(front: str, path: bytes) -> None:
+    """Written as no client would write it."""
+    answer = await raw(front, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_the_documentation_answers_anybody(front: str) -> None:
+    """It says nothing about money, and is where one learns that a token is needed."""
+    async with httpx.AsyncClient(base_url=front, trust_env=False) as anybody:
+        for path in ("/docs", "/docs/static/docs.js", "/openapi.json", "/problems", "/problems/outcome-unknown"):
+            assert (await anybody.get(path)).status_code == 200, path
+        assert (await anybody.get("/docs/transfers/")).status_code == 200
+        described = (await anybody.get("/docs/transfers/openapi.json")).json()
+
+    assert described["info"]["title"] == "Bankmirror transfers"
+
+
+async def test_head_answers_as_get_does(client: httpx.AsyncClient) -> None:
+    """Of a transfer that is there and of one that is not; where only POST is, HEAD is not."""
+    location = (await client.post("/banking/transfer", json=BODY)).headers["location"]
+    got, head = await client.get(location), await client.head(location)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+    missing = "/banking/transfers/01993b6e-2f5c-7c1e-9d2a-6f0c5f1f9a11"
+    assert (await client.head(missing)).status_code == 404
+    assert (await client.get(missing)).json()["detail"] == "no transfer has this id"
+    assert (await client.head("/banking/transfer")).status_code == 405
+
+
+async def test_times_are_written_alike(client: httpx.AsyncClient) -> None:
+    """Both services end a time in +00:00, so that texts can be compared."""
+    told = (await client.post("/banking/transfer", json=BODY)).json()
+    history = (await client.get(f"/banking/transfers/{told['transfer_id']}")).json()
+    (entry,) = (await client.get(f"/banking/accounts/{BODY['account_id']}/activity")).json()
+
+    assert entry["created_at"].endswith("+00:00")
+    assert told["created_at"].endswith("+00:00")
+    assert all(attempt["started_at"].endswith("+00:00") for attempt in history["attempts"])
+    assert all(event["at"].endswith("+00:00") for event in history["events"])
+
+
+async def test_a_body_that_breaks_off_is_no_error_of_ours(settings: TransfersSettings, bank: ModelBank) -> None:
+    """Clients go away. Nothing is recorded, and nothing is in the log for anybody to look into."""
+    with structlog.testing.capture_logs() as logs:
+        async with served(make_app(settings, bank)) as url:
+            _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+            writer.write(
+                b"POST /banking/transfer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 100\r\n\r\n{"account_id"'
+            )
+            await writer.drain()
+            await asyncio.sleep(0.2)
+            writer.close()
+            await asyncio.sleep(0.3)
+
+    assert [line for line in logs if line["log_level"] in ("error", "critical")] == []
+    assert bank.posts == []
