@@ -1,4 +1,6 @@
-"""Named queries: each package keeps its SQL in one `queries.sql`, and asks for a query by its name.
+"""Named queries: each package keeps its SQL in `queries.sql`, and asks for a query by its name.
+
+A package with more of it than one file should hold has a folder `queries` instead, with a file a subject.
 
 The format is a line `-- name: noun_verb`, then a comment that describes the query, then the query:
 
@@ -17,16 +19,25 @@ _HEADER = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)$", re.MULTILINE)
 
 
 class QueryFileError(Exception):
-    """A queries.sql does not follow the format."""
+    """A file of queries does not follow the format."""
 
 
-def load_queries(package: str, filename: str = "queries.sql") -> Mapping[str, LiteralString]:
-    """All queries of a package's SQL file, by name. A name that is asked for and missing is a KeyError."""
-    return parse_queries(files(package).joinpath(filename).read_text(encoding="utf-8"))
+def load_queries(package: str) -> Mapping[str, LiteralString]:
+    """All queries of a package, by name. A name that is asked for and missing is a KeyError."""
+    return parse_queries(read_queries(package))
+
+
+def read_queries(package: str) -> str:
+    """The text of a package's SQL: `queries.sql`, or all files of `queries/`."""
+    folder = files(package).joinpath("queries")
+    if not folder.is_dir():
+        return files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+    written = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return "\n".join(file.read_text(encoding="utf-8") for file in written)
 
 
 def parse_queries(text: str) -> Mapping[str, LiteralString]:
-    """Split the text of a SQL file into its named queries."""
+    """Split SQL text into its named queries."""
     _, *parts = _HEADER.split(text)
     queries: dict[str, LiteralString] = {}
     for name, body in zip(parts[::2], parts[1::2], strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-HEAD = "0005"
+HEAD = "0009"
 
 
 class SchemaError(Exception):

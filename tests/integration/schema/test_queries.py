@@ -2,13 +2,12 @@
 
 import re
 from importlib.util import find_spec
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel.sql import parse_queries
+from kernel.sql import parse_queries, read_queries
 
 ROLES = {
     "ingest": "bankmirror_ingest",
@@ -16,7 +15,7 @@ ROLES = {
     "transfers": "bankmirror_transfers",
     "bankmirror": None,  # status and doctor run as whoever DATABASE_URL names
 }
-PACKAGES = [name for name in ROLES if find_spec(name) and Path(name, "queries.sql").exists()]
+PACKAGES = [name for name in ROLES if find_spec(name)]
 PREPARABLE = re.compile(r"(?:\s|--[^\n]*\n|\()*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES|MERGE)\b", re.IGNORECASE)
 
 
@@ -53,7 +52,7 @@ def test_every_query_prepares(package: str, database_url: str) -> None:
     role = ROLES[package]
     conninfo = make_conninfo(database_url, options=f"-c role={role}") if role else database_url
     with psycopg.connect(conninfo) as connection:
-        prepared = prepare_all(connection, Path(package, "queries.sql").read_text())
+        prepared = prepare_all(connection, read_queries(package))
 
     assert prepared > 0
 
