@@ -119,6 +119,16 @@ def _translate_read(error: psycopg.OperationalError) -> errors.Problem:
     return translate_error(error) or errors.DatabaseUnavailable()
 
 
+def is_commit_in_doubt(error: psycopg.Error) -> bool:
+    """Whether the connection was lost where a commit may have been under way: it may have succeeded all the same.
+
+    What the server refused was rolled back, and a connection that was never made began nothing.
+    """
+    lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    never_began = isinstance(error, PoolTimeout | TooManyRequests)
+    return isinstance(error, psycopg.OperationalError) and lost and not never_began
+
+
 def translate_error(error: BaseException) -> errors.Problem | None:
     """The problem that a client is told for a driver error; None for an error that is our own bug."""
     match error:

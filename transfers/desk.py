@@ -8,8 +8,8 @@ from uuid import UUID
 
 import psycopg
 
-from kernel.database import Pool, read, translate_error
-from kernel.errors import NotFound, Problem
+from kernel.database import Pool, is_commit_in_doubt, read, translate_error
+from kernel.errors import NotFound, OutcomeUnknown, Problem
 from transfers import store
 from transfers.accept import Accepted, Asked
 from transfers.batch import Batch
@@ -45,6 +45,8 @@ class Desk:
         try:
             result = await self._requests.submit(Asked(self.settings.principal, client_key, request))
         except psycopg.Error as error:
+            if client_key is None and is_commit_in_doubt(error):
+                raise OutcomeUnknown("the transfer may have been recorded; look at the account's activity") from error
             raise (translate_error(error) or error) from error
         if isinstance(result, Problem):
             self.metrics.requests.labels(result.slug).inc()

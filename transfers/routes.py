@@ -73,6 +73,7 @@ _KEY_PARAMETER = {
             errors.IdempotencyKeyReused,
             errors.TransferRejected,
             errors.DatabaseUnavailable,
+            errors.OutcomeUnknown,
             errors.Overloaded,
         ),
     },
@@ -88,7 +89,16 @@ async def request_transfer(request: Request) -> Response:
     key = parse_key(request.headers.getlist("idempotency-key"), live=desk.settings.mode == "live")
     asked = parse_request(request.headers, await _body(request))
     accepted = await desk.accept(key, asked)
-    return answer_request(await desk.outcome(accepted.transfer_id), replayed=accepted.replayed)
+    try:
+        transfer = await desk.outcome(accepted.transfer_id)
+    except errors.Problem as problem:
+        if key is not None:  # The same request again finds this transfer.
+            raise
+        raise errors.OutcomeUnknown(
+            f"the transfer is recorded as {accepted.transfer_id}; how it stands cannot be told now, ask at Location",
+            headers={"Location": f"/banking/transfers/{accepted.transfer_id}"},
+        ) from problem
+    return answer_request(transfer, replayed=accepted.replayed)
 
 
 @router.get(

@@ -18,6 +18,7 @@ ACCEPTING = b"'transfer.requested'"
 CLAIMING = b"'transfer.submitting'"
 RECORDING = b"'transfer.' || to_state"
 RESENDING = b"'transfer.sent_again'"
+READING = b"AND action = 'transfer.requested'"
 
 
 @pytest.fixture
@@ -52,6 +53,41 @@ async def test_d4_cut_around_the_commit_of_acceptance(
     assert second.headers.get("Idempotent-Replayed") == (None if where is Cut.BEFORE else "true")
     assert len(bank.executed) == 1
     assert len(await books.transfers()) == 1
+
+
+@pytest.mark.parametrize("where", list(Cut))
+async def test_d4_without_a_key_nobody_is_invited_to_repeat_it(
+    by_proxy: TransfersSettings, proxy: Proxy, bank: ModelBank, books: Books, where: Cut
+) -> None:
+    """D4: the same request again would be a second transfer, so that the answer must not call it retryable."""
+    async with running(by_proxy, bank) as client:
+        proxy.cut(ACCEPTING, where)
+        answer = await client.post("/banking/transfer", json=BODY)
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/outcome-unknown")
+    assert answer.json()["retryable"] is False
+    assert "Retry-After" not in answer.headers
+    assert len(await books.transfers()) == (0 if where is Cut.BEFORE else 1)
+
+
+async def test_d2_a_recorded_transfer_is_named_though_its_state_cannot_be_read(
+    by_proxy: TransfersSettings, proxy: Proxy, bank: ModelBank, books: Books
+) -> None:
+    """D2: the database went away after the acceptance; without a key the answer says which transfer it is."""
+    async with running(by_proxy, bank) as client:
+        bank.door.clear()
+        asking = asyncio.create_task(client.post("/banking/transfer", json=BODY))
+        await bank.arrived.wait()
+        proxy.is_down = True
+        proxy.cut(READING, Cut.BEFORE)
+        answer = await asking
+        proxy.is_down = False
+        bank.door.set()
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/outcome-unknown")
+    transfer_id = str((await books.transfer())["transfer_id"])
+    assert answer.headers["Location"] == f"/banking/transfers/{transfer_id}"
+    assert transfer_id in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("where", list(Cut))
