@@ -24,6 +24,11 @@ def read_flags(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--speed", help="bank seconds per real second (1)")
     parser.add_argument("--rate-limit-per-second", help="requests per second; 0 is no limit (200)")
     parser.add_argument("--no-life", dest="life", action="store_const", const="false", help="nothing happens by itself")
+    parser.add_argument("--chaos", metavar="RATE", help="share of requests that meet a fault, 0 to 1 (0)")
+    parser.add_argument("--chaos-seed", help="the source of all chance of chaos (1)")
+    parser.add_argument("--chaos-faults", metavar="NAMES", help="only these, between commas (what clients get over)")
+    parser.add_argument("--chaos-writes", action="store_const", const="true", help="payments meet faults, too")
+    parser.add_argument("--chaos-events-per-minute", metavar="N", help="what happens to the books beside life (0)")
     return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 

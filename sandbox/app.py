@@ -16,6 +16,11 @@ from starlette.exceptions import HTTPException
 
 from sandbox import payments, problems, routes, seed, store, ticker
 from sandbox.bank import Bank
+from sandbox.chaos import happening
+from sandbox.chaos import routes as chaos_routes
+from sandbox.chaos.catalogue import read_names
+from sandbox.chaos.dealer import Chaos
+from sandbox.chaos.middleware import ChaosMiddleware
 from sandbox.gate import Gate
 from sandbox.settings import Settings
 from sandbox.store import Connection
@@ -27,29 +32,35 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The sandbox bank as an ASGI application. Its database is prepared when it starts."""
     settings = settings or Settings()
+    chaos = Chaos(
+        settings.chaos, settings.chaos_seed, read_names(settings.chaos_faults),
+        settings.chaos_writes, settings.chaos_events_per_minute,
+    )  # fmt: skip
     app = FastAPI(
         title="Sandbox bank",
         version="1",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, chaos),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.include_router(routes.router)
     app.include_router(payments.router)
+    app.include_router(chaos_routes.router)
     app.exception_handler(problems.Problem)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_plain)
     app.exception_handler(psycopg.OperationalError)(_unavailable)
     app.exception_handler(PoolTimeout)(_unavailable)
     app.exception_handler(Exception)(_internal)
-    # Middleware is added from the inside out. Chaos, when it comes, is one more here, outside of the gate:
-    # it breaks the answers of a bank that is right, and knows nothing of how they came about.
+    # Middleware is added from the inside out. Chaos stands outside of the gate: it breaks the answers of a bank
+    # that is right, and knows nothing of how they came about.
     app.add_middleware(
         Gate,
         api_key=settings.api_key.get_secret_value(),
         rate_limit_per_second=settings.rate_limit_per_second,
     )
+    app.add_middleware(ChaosMiddleware, chaos=chaos)
     return app
 
 
@@ -63,14 +74,18 @@ async def serve(settings: Settings) -> None:
     await uvicorn.Server(config).serve()
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings, chaos: Chaos) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _prepare(settings)
         async with store.make_pool(settings.database_url, settings.pool_size) as pool:
-            announcer = Announcer(pool, settings.webhook_secret.get_secret_value())
-            app.state.bank = Bank(settings, pool, announcer.changed)
-            async with _background(ticker.live(settings, announcer.changed), announcer.announce()):
+            announcer = Announcer(pool, settings.webhook_secret.get_secret_value(), chaos)
+            app.state.bank = Bank(settings, pool, announcer.changed, chaos)
+            async with _background(
+                ticker.live(settings, announcer.changed),
+                announcer.announce(),
+                happening.by_themselves(pool, chaos, announcer.changed),
+            ):
                 yield
 
     return lifespan

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from sandbox.chaos.dealer import Chaos
 from sandbox.settings import Settings
 from sandbox.store import Pool
 
@@ -16,6 +17,7 @@ class Bank:
     settings: Settings
     pool: Pool
     changed: Callable[[set[str]], None]
+    chaos: Chaos
 
 
 def bank_of(request: Request) -> Bank:

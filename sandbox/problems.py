@@ -82,6 +82,18 @@ class CursorExpired(Problem):
     status, slug = 410, "cursor-expired"
 
 
+class AccountGone(Problem):
+    """The account was closed, and nothing more is told of it."""
+
+    status, slug = 410, "account-gone"
+
+
+class NothingToChange(Problem):
+    """The books hold nothing that this event could happen to."""
+
+    status, slug = 409, "nothing-to-change"
+
+
 class PayloadTooLarge(Problem):
     """The body is larger than this bank reads."""
 

@@ -5,10 +5,8 @@
 -- One account as it goes over the wire, and its balance, or no row.
 SELECT json_build_object('account_id', a.account_id, 'name', a.name, 'type', a.type,
                          'currency', a.currency, 'status', a.status)::text AS account,
-       json_build_object('account_id', a.account_id, 'currency', a.currency, 'current_cents', a.current_cents,
-                         'available_cents', CASE WHEN a.available_told THEN a.current_cents + a.held_cents END,
-                         'as_of', l.bank_time)::text AS balance
-  FROM bank.accounts AS a, bank.ledger AS l
+       b.wire::text AS balance, a.gone
+  FROM bank.accounts AS a JOIN bank.balance_wire AS b USING (account_id)
  WHERE a.account_id = %(account_id)s;
 
 -- name: accounts_living
@@ -33,15 +31,14 @@ SELECT r.account_id, r.ordinal, r.name, r.type, r.currency, r.status, r.availabl
 WITH page AS (
   SELECT a.account_id,
          row_number() OVER (ORDER BY a.account_id) AS place,
-         CASE WHEN %(balances)s THEN
-           json_build_object('account_id', a.account_id, 'currency', a.currency, 'current_cents', a.current_cents,
-                             'available_cents', CASE WHEN a.available_told THEN a.current_cents + a.held_cents END,
-                             'as_of', (SELECT bank_time FROM bank.ledger))
+         CASE WHEN %(balances)s THEN (SELECT wire FROM bank.balance_wire AS b WHERE b.account_id = a.account_id)
          ELSE
            json_build_object('account_id', a.account_id, 'name', a.name, 'type', a.type,
                              'currency', a.currency, 'status', a.status)
          END AS wire
-    FROM (SELECT * FROM bank.accounts WHERE account_id > %(after)s ORDER BY account_id LIMIT %(limit)s + 1) AS a
+    FROM (SELECT * FROM bank.accounts
+           WHERE account_id > %(after)s AND NOT (%(balances)s AND (gone OR balance_told = 'absent'))
+           ORDER BY account_id LIMIT %(limit)s + 1) AS a
 )
 SELECT coalesce(string_agg(wire::text, ',' ORDER BY place) FILTER (WHERE place <= %(limit)s), '') AS data,
        count(*) > %(limit)s AS has_more,
@@ -211,6 +208,7 @@ WITH page AS (
 )
 SELECT coalesce(string_agg(wire::text, ',' ORDER BY place) FILTER (WHERE place <= %(limit)s), '') AS data,
        count(*) > %(limit)s AS has_more,
+       coalesce((SELECT gone FROM bank.accounts WHERE account_id = %(account_id)s::text), false) AS gone,
        (array_agg(day ORDER BY place DESC) FILTER (WHERE place <= %(limit)s))[1] AS last_day,
        (array_agg(transaction_id ORDER BY place DESC) FILTER (WHERE place <= %(limit)s))[1] AS last_id
   FROM page;

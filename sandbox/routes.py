@@ -5,6 +5,7 @@ from datetime import date
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from psycopg.rows import DictRow
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictStr
 
 from sandbox import cursors, problems, store, webhooks
@@ -65,15 +66,22 @@ async def _accounts(bank: Bank, kind: Literal["accounts", "balances"], cursor: s
 @router.get("/accounts/{account_id}")
 async def get_account(request: Request, account_id: str) -> Response:
     """One account."""
-    row = await store.get_account(bank_of(request).pool, account_id)
-    return _found(row["account"] if row else None)
+    return _found((await _told(request, account_id))["account"])
 
 
 @router.get("/accounts/{account_id}/balance")
 async def get_balance(request: Request, account_id: str) -> Response:
     """The balance of one account."""
+    return _found((await _told(request, account_id))["balance"])
+
+
+async def _told(request: Request, account_id: str) -> DictRow:
     row = await store.get_account(bank_of(request).pool, account_id)
-    return _found(row["balance"] if row else None)
+    if row is None:
+        raise problems.NotFound
+    if row["gone"]:
+        raise problems.AccountGone
+    return row
 
 
 @router.get("/transactions")
@@ -93,6 +101,8 @@ async def list_transactions(
         bank_of(request).pool, account_id=account_id, from_day=from_day, to_day=to_day, status=status,
         client_reference=client_reference, after_day=after_day, after_id=after_id, limit=limit,
     )  # fmt: skip
+    if page["gone"]:
+        raise problems.AccountGone
     return _page(page["data"], cursors.encode_day(page["last_day"], page["last_id"]) if page["has_more"] else None)
 
 

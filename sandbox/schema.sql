@@ -85,6 +85,18 @@ CREATE TABLE IF NOT EXISTS bank.webhooks (
   failed      bigint NOT NULL DEFAULT 0                -- Given up after the last retry.
 );
 
+-- What chaos did to accounts: not told of any more (410), and how their balance is told.
+ALTER TABLE bank.accounts
+  ADD COLUMN IF NOT EXISTS gone boolean NOT NULL DEFAULT false,
+  ADD COLUMN IF NOT EXISTS balance_told text NOT NULL DEFAULT 'told' CHECK (balance_told IN ('told', 'null', 'absent')),
+  ADD COLUMN IF NOT EXISTS balance_lag interval NOT NULL DEFAULT '0';
+
+-- Transactions that chaos took off the books and may put back, as they were.
+CREATE TABLE IF NOT EXISTS bank.removed_rows (
+  transaction_id text PRIMARY KEY,
+  content        jsonb NOT NULL                        -- A row of bank.transactions.
+);
+
 -- Ids look random, and are the same again for the same seed.
 CREATE OR REPLACE FUNCTION bank.transaction_id(seed bigint, born bigint) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -102,6 +114,22 @@ SELECT t.position, t.born, t.transaction_id, t.account_id, t.day, t.status, t.cl
          END AS counterparty,
          t.created_at, t.booked_on, t.pending_transaction_id, t.client_reference) AS w)) AS wire
   FROM bank.transactions AS t;
+
+-- A balance as it goes over the wire. One that lags is of some time ago: without what was posted since.
+CREATE OR REPLACE VIEW bank.balance_wire AS
+SELECT a.account_id,
+       json_build_object(
+         'account_id', a.account_id, 'currency', a.currency,
+         'current_cents', CASE WHEN a.balance_told = 'null' THEN NULL
+                               WHEN a.balance_lag = '0' THEN a.current_cents
+                               ELSE a.current_cents - coalesce((
+                                 SELECT sum(t.amount_cents)::bigint FROM bank.transactions AS t
+                                  WHERE t.account_id = a.account_id AND t.status = 'posted'
+                                    AND t.created_at > l.bank_time - a.balance_lag), 0) END,
+         'available_cents', CASE WHEN a.available_told AND a.balance_told = 'told' AND a.balance_lag = '0'
+                                 THEN a.current_cents + a.held_cents END,
+         'as_of', l.bank_time - a.balance_lag) AS wire
+  FROM bank.accounts AS a, bank.ledger AS l;
 
 -- Balances move together with rows, in the same transaction, whoever writes the rows.
 CREATE OR REPLACE FUNCTION bank.balances_follow() RETURNS trigger

@@ -2,8 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sandbox.chaos.catalogue import read_names
 
 
 class Settings(BaseSettings):
@@ -36,3 +38,19 @@ class Settings(BaseSettings):
     idempotency_retention_seconds: int = Field(default=24 * 3600, gt=0)
     # Ten connections serve more than the rate limit lets in.
     pool_size: int = Field(default=10, ge=1, le=100)
+
+    # The share of requests that meet a fault. 0 is off, and costs nothing.
+    chaos: float = Field(default=0.0, ge=0, le=1)
+    chaos_seed: int = Field(default=1, ge=0, lt=2**62)
+    # Names between commas; empty is what a client can get over by itself. See docs/reference/chaos.md.
+    chaos_faults: str = ""
+    # Payments meet faults only when this is said, too.
+    chaos_writes: bool = False
+    # Events of the books by themselves, in real time.
+    chaos_events_per_minute: float = Field(default=0.0, ge=0, le=6_000)
+
+    @field_validator("chaos_faults")
+    @classmethod
+    def _known(cls, names: str) -> str:
+        read_names(names)
+        return names

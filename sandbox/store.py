@@ -39,7 +39,7 @@ def named(text: LiteralString) -> dict[str, LiteralString]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-QUERIES: Final[Mapping[str, LiteralString]] = named(read_sql("queries.sql"))
+QUERIES: Final[Mapping[str, LiteralString]] = {**named(read_sql("queries.sql")), **named(read_sql("chaos/events.sql"))}
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ async def fetch_row(conn: Connection, name: str, **params: Any) -> DictRow:
     return row
 
 
+async def fetch_all(conn: Connection, name: str, **params: Any) -> list[DictRow]:
+    """All rows of a named query: of one that is bounded."""
+    return await (await conn.execute(QUERIES[name], params)).fetchall()
+
+
 async def run(conn: Connection, name: str, **params: Any) -> None:
     """A named statement without an answer."""
     await conn.execute(QUERIES[name], params)
@@ -146,6 +151,11 @@ async def get_recent(conn: Connection, head: int) -> list[Booked]:
     """Recent posted purchases, newest first."""
     rows = await (await conn.execute(QUERIES["purchases_recent"], {"head": head})).fetchall()
     return [_booked(row) for row in rows]
+
+
+async def choose(conn: Connection, **wanted: str | None) -> list[Booked]:
+    """Transactions that something may happen to, those that changed last first."""
+    return [_booked(row) for row in await fetch_all(conn, "transactions_choose", **wanted)]
 
 
 def _booked(row: DictRow) -> Booked:
@@ -212,7 +222,7 @@ async def get_webhook_urls(conn: Connection) -> list[str]:
 
 
 async def get_account(pool: Pool, account_id: str) -> DictRow | None:
-    """`account` and `balance` of one account, each as JSON, or None."""
+    """`account` and `balance` of one account, each as JSON, and whether it is `gone`; or None."""
     async with pool.connection() as conn:
         return await fetch_one(conn, "account_get", account_id=account_id)
 
@@ -231,7 +241,7 @@ async def page_accounts(pool: Pool, *, balances: bool, after: str, limit: int) -
 
 
 async def page_transactions(pool: Pool, **filters: Any) -> DictRow:
-    """`data` (JSON objects separated by commas), `has_more`, `last_day`, `last_id`."""
+    """`data` (JSON objects separated by commas), `has_more`, `last_day`, `last_id`; `gone`: the account is."""
     async with pool.connection() as conn:
         return await fetch_row(conn, "transactions_page", **filters)
 

@@ -14,6 +14,8 @@ import httpx
 import psycopg
 
 from sandbox import problems, store
+from sandbox.chaos.acts import Deliver, Options
+from sandbox.chaos.dealer import Chaos
 from sandbox.store import Pool
 
 log = logging.getLogger(__name__)
@@ -52,9 +54,11 @@ def sign(secret: str, sent_at_seconds: int, body: bytes) -> str:
 class Announcer:
     """Remembers which accounts changed and tells the registered URLs, in the background."""
 
-    def __init__(self, pool: Pool, secret: str) -> None:
+    def __init__(self, pool: Pool, secret: str, chaos: Chaos) -> None:
         self._pool = pool
         self._secret = secret
+        self._chaos = chaos
+        self._late: set[asyncio.Task[bool]] = set()
         self._dirty: set[str] = set()
         self._pending: dict[str, dict[str, set[str]]] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -73,7 +77,7 @@ class Announcer:
                     if self._dirty or self._pending:
                         await self._round(client)
             finally:
-                for task in self._sending.values():
+                for task in (*self._sending.values(), *self._late):
                     task.cancel()
 
     async def _round(self, client: httpx.AsyncClient) -> None:
@@ -107,6 +111,10 @@ class Announcer:
     async def _deliver(self, client: httpx.AsyncClient, url: str, event: str, account_ids: list[str]) -> None:
         message = {"event": event, "account_ids": account_ids, "sent_at": datetime.now(UTC).isoformat()}
         body = json.dumps(message).encode()
+        how, options = self._chaos.deliver()
+        if how != Deliver():
+            await self._deliver_strangely(client, url, body, how, options)
+            return
         delivered = await self._post(client, url, body)
         for pause_seconds in _RETRY_AFTER_SECONDS:
             if delivered:
@@ -121,10 +129,27 @@ class Announcer:
         except (psycopg.Error, OSError) as error:
             log.warning("webhook not counted: %s", error)
 
-    async def _post(self, client: httpx.AsyncClient, url: str, body: bytes) -> bool:
+    async def _deliver_strangely(
+        self, client: httpx.AsyncClient, url: str, body: bytes, how: Deliver, options: Options
+    ) -> None:
+        secret = "somebody-else" if how.forged else self._secret
+        signature = sign(secret, int(time.time()) - how.signed_ago_seconds, body)
+        for _ in range(how.copies):
+            if how.late:
+                task = asyncio.create_task(self._post_later(client, url, body, options.seconds))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+            else:
+                await self._post(client, url, body, signature)
+
+    async def _post_later(self, client: httpx.AsyncClient, url: str, body: bytes, seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        return await self._post(client, url, body)
+
+    async def _post(self, client: httpx.AsyncClient, url: str, body: bytes, signature: str | None = None) -> bool:
         headers = {
             "Content-Type": "application/json",
-            "X-Signature": sign(self._secret, int(time.time()), body),
+            "X-Signature": signature or sign(self._secret, int(time.time()), body),
         }
         try:
             return (await client.post(url, content=body, headers=headers)).is_success

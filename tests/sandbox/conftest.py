@@ -1,6 +1,8 @@
 """A bank of its own for each module, on a real server; `client` speaks to it without a network."""
 
 import secrets
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+import uvicorn
 from psycopg import sql
 
 from sandbox.app import create_app
@@ -67,3 +70,24 @@ async def client(bank_url: str, start_bank: StartBank) -> AsyncIterator[httpx.As
     """The module's bank, with eight accounts and four hundred transactions."""
     async with start_bank(bank_url) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def bank_address(bank_url: str) -> Iterator[str]:
+    """The address of the module's bank, served on a socket: for what only a real connection shows."""
+    config = uvicorn.Config(
+        create_app(Settings(database_url=bank_url, life=False, rate_limit_per_second=0, transactions=400)),
+        log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        # Listening already: who connects before the bank is ready waits for it.
+        listener.listen()
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

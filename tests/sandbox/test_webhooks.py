@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from sandbox import webhooks
+from tests.waiting import PATIENCE
 
 
 def test_signature() -> None:
@@ -83,7 +84,7 @@ async def test_delivery(client: httpx.AsyncClient, receiver: Receiver) -> None:
     """Many commits within a second are one message of each event, signed, about the accounts that changed."""
     hook = (await client.post("/webhooks", json={"url": receiver.url})).json()
     await asyncio.gather(*(pay(client, f"webhook-{n}") for n in range(5)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(2):
             await receiver.arrived.acquire()
     await client.delete(f"/webhooks/{hook['webhook_id']}")
@@ -106,7 +107,7 @@ async def test_a_failing_receiver(
     hook = (await client.post("/webhooks", json={"url": receiver.url})).json()
     await pay(client, "failing")
     listed: dict[str, Any] = {}
-    async with asyncio.timeout(6):
+    async with asyncio.timeout(PATIENCE):
         while not listed.get("failed"):
             await asyncio.sleep(0.1)
             [listed] = (await client.get("/webhooks")).json()["data"]
