@@ -5,14 +5,24 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from types import NoneType
-from typing import Any
 from urllib.parse import quote
 
 import structlog
 
-from banks import generic_rows
-from banks.generic_pages import PageGuard, get_document, list_pages, next_cursor, rows_of, with_cursor
+from banks import generic_clean, generic_rows
+from banks.generic_pages import (
+    PageGuard,
+    document_of,
+    get_answer,
+    get_document,
+    list_pages,
+    next_cursor,
+    page_of,
+    rows_of,
+    with_cursor,
+)
 from banks.http import Answer, AnswerUnusableError, BankHttp, CallFailedError
 from banks.outcomes import Answered, Echo, NoAnswer, Vocabulary, judge_look_up, judge_payment
 from banks.ports import (
@@ -72,13 +82,13 @@ class GenericReader:
 
     async def accounts(self) -> AsyncIterator[Page[FetchedAccount]]:
         """All accounts, open and closed."""
-        async for page in list_pages(self._http, "/accounts", {}, generic_rows.account):
+        async for page in list_pages(self._http, "/accounts", {}, _accounts_page):
             yield page
 
     async def balances(self, account_id: str | None) -> AsyncIterator[Page[FetchedBalance]]:
         """The balances of all accounts, or of one."""
         if account_id is None:
-            async for page in list_pages(self._http, "/balances", {}, generic_rows.balance):
+            async for page in list_pages(self._http, "/balances", {}, _balances_page):
                 yield page
             return
         path = f"/accounts/{quote(account_id, safe='')}/balance"
@@ -92,8 +102,7 @@ class GenericReader:
         guard = PageGuard(cursor)
         while True:
             parameters = with_cursor({}, cursor)
-            document, answer = await get_document(self._http, "/transactions/changes", parameters, of_account=False)
-            page = _change_page(document, answer)
+            page = _change_page(await get_answer(self._http, "/transactions/changes", parameters, of_account=False))
             yield page
             if not page.has_more:
                 return
@@ -109,11 +118,23 @@ class GenericReader:
             "to": window.last.isoformat(),
         }
         listing = list_pages(
-            self._http, "/transactions", parameters, generic_rows.transaction, cursor=cursor, of_account=True
+            self._http, "/transactions", parameters, _transactions_page, cursor=cursor, of_account=True
         )
         async for page in listing:
             _insist_on_account(page.rows, account_id)
             yield page
+
+    async def register_webhook(self, url: str) -> None:
+        """The bank keeps one registration of an address, however often it is sent."""
+        await self._http.gate.enter()
+        try:
+            answer = await self._http.post_once("/webhooks", json.dumps({"url": url}).encode(), {})
+        except CallFailedError as error:
+            raise BankUnreachable(str(error)) from error
+        except AnswerUnusableError as error:
+            raise BankAnswerInvalid(str(error)) from error
+        if not 200 <= answer.status < 300:
+            raise BankAnswerInvalid(f"HTTP {answer.status}, {answer.problem_slug() or 'without a problem type'}")
 
 
 class GenericPayer:
@@ -179,7 +200,7 @@ class GenericPayer:
         rows: list[FetchedTransaction] = []
         refused: list[Refused] = []
         parameters = {"account_id": payment.source_account_id, "client_reference": payment.bank_key}
-        async with aclosing(list_pages(self._http, "/transactions", parameters, generic_rows.transaction)) as pages:
+        async with aclosing(list_pages(self._http, "/transactions", parameters, _transactions_page)) as pages:
             async for page in pages:
                 rows += page.rows
                 refused += page.refused
@@ -188,8 +209,23 @@ class GenericPayer:
         return rows, refused
 
 
-def _change_page(document: dict[str, Any], answer: Answer) -> ChangePage:
+_accounts_page = partial(page_of, translation=generic_rows.account)
+_balances_page = partial(page_of, translation=generic_rows.balance)
+
+
+def _transactions_page(answer: Answer) -> Page[FetchedTransaction]:
+    clean = generic_clean.read_listing(answer.body) if answer.is_json else None
+    if clean is not None:
+        return Page(clean.rows, [], clean.next_cursor, answer.bank_time)
+    return page_of(answer, generic_rows.transaction)
+
+
+def _change_page(answer: Answer) -> ChangePage:
     """Added before modified: of a row that is in both, the modified one came later."""
+    clean = generic_clean.read_changes(answer.body) if answer.is_json else None
+    if clean is not None:
+        return ChangePage(clean.upserts, clean.removed, [], clean.cursor, clean.has_more, answer.bank_time)
+    document = document_of(answer)
     upserts, refused = generic_rows.translate(
         [*rows_of(document, "added"), *rows_of(document, "modified")], generic_rows.transaction
     )

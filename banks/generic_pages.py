@@ -31,7 +31,7 @@ async def list_pages(
     http: BankHttp,
     path: str,
     parameters: Mapping[str, str],
-    translation: Callable[[dict[str, Any]], Row],
+    translate: Callable[[Answer], Page[Row]],
     *,
     cursor: str | None = None,
     of_account: bool = False,
@@ -39,13 +39,19 @@ async def list_pages(
     """All pages of a list from a cursor on, one in memory at a time."""
     guard = PageGuard(cursor)
     while True:
-        document, answer = await get_document(http, path, with_cursor(parameters, cursor), of_account=of_account)
-        rows, refused = generic_rows.translate(rows_of(document, "data"), translation)
-        page = Page(rows, refused, next_cursor(document), answer.bank_time)
+        answer = await get_answer(http, path, with_cursor(parameters, cursor), of_account=of_account)
+        page = translate(answer)
         yield page
         if page.next_cursor is None:
             return
-        cursor = guard.go_on(page.next_cursor, empty=not (rows or refused))
+        cursor = guard.go_on(page.next_cursor, empty=not (page.rows or page.refused))
+
+
+def page_of(answer: Answer, translation: Callable[[dict[str, Any]], Row]) -> Page[Row]:
+    """A page of a list, each row translated or refused. Raises BankAnswerInvalid."""
+    document = document_of(answer)
+    rows, refused = generic_rows.translate(rows_of(document, "data"), translation)
+    return Page(rows, refused, next_cursor(document), answer.bank_time)
 
 
 class PageGuard:
@@ -71,16 +77,27 @@ async def get_document(
     http: BankHttp, path: str, parameters: Mapping[str, str], *, of_account: bool
 ) -> tuple[dict[str, Any], Answer]:
     """An answer's object. Raises a BankError; BankGone only for a question about one account."""
+    answer = await get_answer(http, path, parameters, of_account=of_account)
+    return document_of(answer), answer
+
+
+async def get_answer(http: BankHttp, path: str, parameters: Mapping[str, str], *, of_account: bool) -> Answer:
+    """A success. Raises a BankError; BankGone only for a question about one account."""
     answer = await http.get(path, parameters)
     if not 200 <= answer.status < 300:
         raise _error(answer, has_cursor="cursor" in parameters, of_account=of_account)
+    return answer
+
+
+def document_of(answer: Answer) -> dict[str, Any]:
+    """An answer's object. Raises BankAnswerInvalid."""
     try:
         document = answer.json()
     except AnswerUnusableError as error:
         raise BankAnswerInvalid(str(error)) from error
     if type(document) is not dict:
         raise BankAnswerInvalid("the answer is not an object")
-    return document, answer
+    return document
 
 
 def _error(answer: Answer, *, has_cursor: bool, of_account: bool) -> BankError:
@@ -111,10 +128,14 @@ def next_cursor(document: dict[str, Any]) -> str | None:
     cursor = document.get("next_cursor", "")
     if cursor is None:
         return None
-    usable = type(cursor) is str and cursor.isascii() and cursor.isprintable()
-    if not usable or not 0 < len(cursor) <= CURSOR_LENGTH_MAX:
+    if type(cursor) is not str or not is_cursor(cursor):
         raise BankAnswerInvalid("next_cursor is missing or unusable")
-    return cursor  # type: ignore[no-any-return]  # mypy does not see through `usable`.
+    return cursor
+
+
+def is_cursor(text: str) -> bool:
+    """Whether a text can be sent back as a cursor, and stored."""
+    return text.isascii() and text.isprintable() and 0 < len(text) <= CURSOR_LENGTH_MAX
 
 
 def with_cursor(parameters: Mapping[str, str], cursor: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from banks.ports import FetchedAccount, FetchedBalance, FetchedTransaction, Refused, Removed
+from banks.strict_json import NotStrictJSONError, parse
 from kernel.money import AMOUNT_MINOR_LIMIT, UnknownCurrencyError, exponent
 
 Row = TypeVar("Row")
@@ -26,15 +27,15 @@ TEXT_LENGTH_MAX = 4_096
 # What quarantine keeps of a refused row. The rest would only fill the disk at the sender's wish.
 RAW_BYTES_MAX = 65_536
 # Years outside are mistakes, and some of them PostgreSQL can hold but Python cannot read back.
-_YEAR_MIN, _YEAR_MAX = 1970, 2200
+YEAR_MIN, YEAR_MAX = 1970, 2200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Written by banks where an id is missing. As an id, one of these would make one transaction out of many.
-_PLACEHOLDERS = frozenset(
+PLACEHOLDERS = frozenset(
     word for name in ("null", "nil", "none", "undefined", "unknown", "n/a", "na", "notprovided")
     for word in (name, name.upper(), name.capitalize())
 )  # fmt: skip
-_PLACEHOLDER_CHARACTERS = "0-."
+PLACEHOLDER_CHARACTERS = "0-."
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -72,7 +73,29 @@ def transaction(row: dict[str, Any]) -> FetchedTransaction:
     booked_on = _optional_day(row, "booked_on")
     if booked_on is None and status == "posted":
         raise _RefusedError("posted, but booked_on is missing")
-    # As hashed: a difference of datetimes is the same whatever offset the bank writes, and cheap to spell.
+    return fetched_transaction(
+        account_id, transaction_id, amount_minor, currency, status, kind, description, name,
+        counterparty_account_id, reference, pending_id, created_at, booked_on,
+    )  # fmt: skip
+
+
+def fetched_transaction(
+    account_id: str,
+    transaction_id: str,
+    amount_minor: int,
+    currency: str,
+    status: str,
+    kind: str,
+    description: str,
+    counterparty_name: str | None,
+    counterparty_account_id: str | None,
+    client_reference: str | None,
+    pending_transaction_id: str | None,
+    created_at: datetime,
+    booked_on: date | None,
+) -> FetchedTransaction:
+    """The fields with their hash. It must stay as it is: another one would make all that is stored look changed."""
+    # A difference of datetimes is the same whatever offset the bank writes, and cheap to spell.
     since = created_at - _EPOCH
     # No field can hold a NUL, and a value that may be missing stands behind an equals sign: no two rows look
     # alike.
@@ -85,12 +108,12 @@ def transaction(row: dict[str, Any]) -> FetchedTransaction:
             status,
             kind,
             description,
-            "" if name is None else "=" + name,
+            "" if counterparty_name is None else "=" + counterparty_name,
             "" if counterparty_account_id is None else "=" + counterparty_account_id,
-            "" if reference is None else "=" + reference,
-            "" if pending_id is None else "=" + pending_id,
+            "" if client_reference is None else "=" + client_reference,
+            "" if pending_transaction_id is None else "=" + pending_transaction_id,
             f"{since.days} {since.seconds} {since.microseconds}",
-            "" if booked_on is None else booked_on.isoformat(),
+            "" if booked_on is None else _spelled(booked_on),
         )
     )
     return FetchedTransaction(
@@ -101,14 +124,25 @@ def transaction(row: dict[str, Any]) -> FetchedTransaction:
         status,
         kind,
         description,
-        name,
+        counterparty_name,
         counterparty_account_id,
-        reference,
-        pending_id,
+        client_reference,
+        pending_transaction_id,
         created_at,
         booked_on,
         blake2b(content.encode(), digest_size=16).digest(),
     )
+
+
+def reread(raw: bytes) -> FetchedTransaction | Refused:
+    """A transaction from the bytes that were kept of one that was refused, if it can be translated today."""
+    try:
+        row = parse(raw)
+    except NotStrictJSONError:
+        # More than we keep of a row, or nested so deeply that it could not be written down.
+        return Refused("", "the bytes that were kept are not the whole row", raw)
+    good, refused = translate([row], transaction)
+    return good[0] if good else refused[0]
 
 
 def account(row: dict[str, Any]) -> FetchedAccount:
@@ -145,7 +179,7 @@ def identifier(value: Any) -> str | None:
 
 
 def _is_placeholder(text: str) -> bool:
-    return text in _PLACEHOLDERS or not text.strip().strip(_PLACEHOLDER_CHARACTERS)
+    return text in PLACEHOLDERS or not text.strip().strip(PLACEHOLDER_CHARACTERS)
 
 
 def _id(row: dict[str, Any], field: str) -> str:
@@ -221,7 +255,7 @@ def _moment(row: dict[str, Any], field: str) -> datetime:
         raise _RefusedError(f"{field} is not a timestamp") from None
     if moment.tzinfo is None:
         raise _RefusedError(f"{field} has no offset from UTC")
-    if not _YEAR_MIN <= moment.year <= _YEAR_MAX:
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
         raise _RefusedError(f"{field} is in no sane year")
     return moment
 
@@ -230,7 +264,7 @@ def _optional_day(row: dict[str, Any], field: str) -> date | None:
     text = row.get(field)
     if text is None:
         return None
-    day = _day_of(text) if type(text) is str else None
+    day = day_of(text) if type(text) is str else None
     if day is None:
         raise _RefusedError(f"{field} is not a date of a sane year, as YYYY-MM-DD")
     return day
@@ -245,7 +279,8 @@ def _one_of(row: dict[str, Any], field: str, known: tuple[str, str]) -> str:
 
 # A page's rows share a few days, and reading one again costs a quarter of reading it.
 @lru_cache(maxsize=1024)
-def _day_of(text: str) -> date | None:
+def day_of(text: str) -> date | None:
+    """A day as YYYY-MM-DD; None for what is none, or of no sane year."""
     # fromisoformat also takes 20260131 and 2026-W05-6, which this contract does not have.
     if len(text) != 10 or text[4] != "-" or text[7] != "-":
         return None
@@ -253,7 +288,12 @@ def _day_of(text: str) -> date | None:
         day = date.fromisoformat(text)
     except ValueError:
         return None
-    return day if _YEAR_MIN <= day.year <= _YEAR_MAX else None
+    return day if YEAR_MIN <= day.year <= YEAR_MAX else None
+
+
+@lru_cache(maxsize=1024)
+def _spelled(day: date) -> str:
+    return day.isoformat()
 
 
 def _refusal(row: Any, reason: str) -> Refused:
@@ -274,7 +314,7 @@ def _refusal(row: Any, reason: str) -> Refused:
 def _listed_under(row: dict[str, Any]) -> date | None:
     """The day in whose listing the row is: of its booking, else of when it was made. None where neither can be read."""
     booked_on = row.get("booked_on")
-    if type(booked_on) is str and (day := _day_of(booked_on)) is not None:
+    if type(booked_on) is str and (day := day_of(booked_on)) is not None:
         return day
     try:
         return _moment(row, "created_at").astimezone(UTC).date()

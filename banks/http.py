@@ -10,9 +10,9 @@ import random
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import structlog
@@ -78,10 +78,15 @@ class Answer:
         """The pause that the bank asks for, between a second and a day."""
         return headers.retry_after(self.headers.get("retry-after"), self.bank_time or datetime.now(UTC))
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is declared as JSON."""
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
     def json(self) -> Any:
         """The body as strict JSON. Raises AnswerUnusableError."""
-        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json" and not media_type.endswith("+json"):
+        if not self.is_json:
             raise AnswerUnusableError("the body is not declared as JSON", self.status)
         try:
             return strict_json.parse(self.body)
@@ -100,6 +105,28 @@ class Answer:
         return slug if len(slug) <= 64 and slug.isascii() and slug.replace("-", "").isalnum() else None
 
 
+class Gate(Protocol):
+    """Decides when a request may be made: a budget, a pause that the bank asked for."""
+
+    async def enter(self) -> None:
+        """Wait until a request may be made. Raises BankThrottled when that takes too long."""
+        ...
+
+    async def throttled(self, retry_after: timedelta | None) -> None:
+        """The bank said that it is asked too much, and for how long it wants a pause, where it tells."""
+        ...
+
+
+class OpenGate:
+    """Lets every request through."""
+
+    async def enter(self) -> None:
+        """At once."""
+
+    async def throttled(self, retry_after: timedelta | None) -> None:
+        """Whoever asks is told by the error."""
+
+
 @dataclass(frozen=True, slots=True)
 class BankHttp:
     """Calls of one bank with its key, each under one deadline."""
@@ -109,6 +136,8 @@ class BankHttp:
     answer_bytes_max: int
     # Tests wait faster.
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    # Reads go through it. A payment waits for nothing: its claim has a deadline.
+    gate: Gate = field(default_factory=OpenGate)
 
     async def get(self, path: str, parameters: Mapping[str, str]) -> Answer:
         """The answer to a GET: a 2xx, or a 4xx whose meaning the adapter knows. Raises a BankError.
@@ -136,6 +165,7 @@ class BankHttp:
         )
 
     async def _get_once(self, path: str, parameters: Mapping[str, str]) -> Answer:
+        await self.gate.enter()
         try:
             answer = await self._call(self.client.build_request("GET", path, params=dict(parameters)))
         except CallFailedError as error:
@@ -143,6 +173,8 @@ class BankHttp:
         except AnswerUnusableError as error:
             raise BankAnswerInvalid(str(error)) from error
         failure = _failure(answer)
+        if isinstance(failure, BankThrottled):
+            await self.gate.throttled(failure.retry_after)
         if failure is not None:
             raise failure
         return answer
@@ -179,7 +211,9 @@ class BankHttp:
 
 
 @asynccontextmanager
-async def open_bank_http(settings: BankSettings, *, keep_alive: bool) -> AsyncIterator[BankHttp]:
+async def open_bank_http(
+    settings: BankSettings, *, keep_alive: bool, gate: Gate | None = None
+) -> AsyncIterator[BankHttp]:
     """Calls of the bank in the settings. Payments go without keep-alive.
 
     A bank may close a kept connection just when we write to it, and then nobody knows what became of the
@@ -204,7 +238,8 @@ async def open_bank_http(settings: BankSettings, *, keep_alive: bool) -> AsyncIt
         follow_redirects=False,  # The key goes to the bank in the settings, and to nobody it points at.
         trust_env=False,  # Nor to a proxy that somebody left in the environment.
     ) as client:
-        yield BankHttp(client, settings.bank_deadline_seconds, settings.bank_answer_bytes_max)
+        limits = settings.bank_deadline_seconds, settings.bank_answer_bytes_max
+        yield BankHttp(client, *limits, gate=gate or OpenGate())
 
 
 def within_origin(base_url: str, link: str) -> str:

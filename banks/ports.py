@@ -145,6 +145,10 @@ class BankReader(Protocol):
         """The transactions of one account in a window, oldest first, from a page cursor on."""
         ...
 
+    async def register_webhook(self, url: str) -> None:
+        """Have the bank tell this address when something changed; once is enough. Only with `capabilities.webhooks`."""
+        ...
+
 
 class BankError(Exception):
     """The bank could not be read. `slug` names the kind for the log, the metrics and sync.targets.last_error."""

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from banks import generic_rows
 from banks.generic import GenericPayer, GenericReader
-from banks.http import BankHttp, open_bank_http
-from banks.ports import BankPayer, BankReader
+from banks.http import BankHttp, Gate, open_bank_http
+from banks.ports import BankPayer, BankReader, FetchedTransaction, Refused
 from banks.settings import BankSettings
 
 
@@ -15,15 +16,22 @@ class Adapter(NamedTuple):
 
     reader: Callable[[BankHttp, str], BankReader]
     payer: Callable[[BankHttp], BankPayer]
+    # A transaction from the bytes that were kept of a refused one.
+    reread: Callable[[bytes], FetchedTransaction | Refused]
 
 
-ADAPTERS = {"generic": Adapter(GenericReader, GenericPayer)}
+ADAPTERS = {"generic": Adapter(GenericReader, GenericPayer, generic_rows.reread)}
+
+
+def reread(bank: str, raw: bytes) -> FetchedTransaction | Refused:
+    """A transaction as the adapter of a bank reads it today, from the bytes that were kept when it was refused."""
+    return ADAPTERS[bank].reread(raw)
 
 
 @asynccontextmanager
-async def open_reader(settings: BankSettings) -> AsyncIterator[BankReader]:
-    """The reader of the bank in the settings; its connections close with the context."""
-    async with open_bank_http(settings, keep_alive=True) as http:
+async def open_reader(settings: BankSettings, gate: Gate | None = None) -> AsyncIterator[BankReader]:
+    """The reader of the bank in the settings, asking through the gate; its connections close with the context."""
+    async with open_bank_http(settings, keep_alive=True, gate=gate) as http:
         yield ADAPTERS[settings.bank].reader(http, settings.bank_api_base_url)
 
 

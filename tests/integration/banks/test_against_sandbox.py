@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from banks import generic_clean
 from banks.ports import (
     BankRefusedCredentials,
     ChangePage,
@@ -30,6 +30,7 @@ from banks.ports import (
 )
 from banks.registry import open_payer, open_reader
 from banks.settings import BankSettings
+from tests.waiting import PATIENCE, free_port
 
 ACCOUNTS, TRANSACTIONS = 6, 1_200
 ALWAYS = Window(date(1970, 1, 1), date(2200, 1, 1))
@@ -50,9 +51,7 @@ def sandbox_database(server_url: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(sandbox_database: str) -> Iterator[BankSettings]:
     """Our settings for a sandbox that runs and in which nothing happens by itself."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     bank = subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--no-life", "--database-url", sandbox_database,
          "--port", str(port), "--accounts", str(ACCOUNTS),
@@ -63,11 +62,11 @@ def settings(sandbox_database: str) -> Iterator[BankSettings]:
         yield make_settings(f"http://127.0.0.1:{port}", "sandbox-key")
     finally:
         bank.terminate()
-        bank.wait(timeout=10)
+        bank.wait(timeout=PATIENCE)
 
 
 def _wait_until_healthy(url: str) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         with contextlib.suppress(httpx.TransportError):
             httpx.get(url, trust_env=False).raise_for_status()
@@ -134,7 +133,18 @@ async def test_both_ways_to_read_agree(settings: BankSettings) -> None:
         assert {row.currency for row in posted} == {balance.currency}
 
 
-async def test_a_payment_and_its_traces(settings: BankSettings) -> None:
+async def test_the_contracts_pages_are_read_the_short_way(settings: BankSettings) -> None:
+    """A bank that keeps to the contract is not read the careful, slow way: on either kind of page there is no doubt."""
+    headers = {"Authorization": "Bearer sandbox-key"}
+    async with httpx.AsyncClient(base_url=settings.bank_api_base_url, headers=headers) as client:
+        changes = (await client.get("/transactions/changes", params={"limit": "500"})).content
+        listing = (await client.get("/transactions", params={"account_id": "acct_123", "limit": "500"})).content
+
+    assert generic_clean.read_changes(changes) is not None
+    assert generic_clean.read_listing(listing) is not None
+
+
+async def test_t39_t40_a_payment_and_its_traces(settings: BankSettings) -> None:
     """Made once however often it is sent, found by its reference, and seen in the feed on both accounts."""
     payment = Payment("acct_123", "acct_456", 2500, "USD", f"tr_{secrets.token_hex(8)}")
     async with open_payer(settings) as payer, open_reader(settings) as reader:

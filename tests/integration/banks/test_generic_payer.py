@@ -26,6 +26,7 @@ from tests.integration.banks.raw_bank import (
     trickling,
 )
 from tests.integration.banks.test_generic_reader import ENTRY, page
+from tests.waiting import PATIENCE
 
 PAYMENT = Payment("acct_1", "acct_2", 2500, "USD", "tr_1")
 MADE: dict[str, Any] = ENTRY | {
@@ -39,7 +40,9 @@ CREATED = answer(201, MADE)
 
 
 @asynccontextmanager
-async def paying(bank: RawBank, *, deadline_seconds: float = 2, port: int | None = None) -> AsyncIterator[BankPayer]:
+async def paying(
+    bank: RawBank, *, deadline_seconds: float = PATIENCE, port: int | None = None
+) -> AsyncIterator[BankPayer]:
     """Our side of the bank."""
     settings = bank_settings(bank, deadline_seconds=deadline_seconds, port=port)
     async with open_payer(settings) as payer:
@@ -73,11 +76,14 @@ async def test_a_payment(bank: RawBank) -> None:
 
 
 HALF = CREATED[: len(CREATED) - 20]
+SILENCE, TRICKLE = "silence", "a trickle beyond the deadline"
+# Seconds, for a bank that lets it pass.
+SHORT = 1.5
 UNKNOWN: list[tuple[str, bytes | Step, int | None]] = [
     ("closed without an answer", cut, None),
     ("reset after the request was read", reset, None),
-    ("silence", hang, None),
-    ("a trickle beyond the deadline", trickling(CREATED, pause_seconds=0.05), None),
+    (SILENCE, hang, None),
+    (TRICKLE, trickling(CREATED, pause_seconds=0.3), None),
     ("no HTTP", cutting(b"SSH-2.0-OpenSSH\r\n\r\n"), None),
     ("half a head", cutting(b"HTTP/1.1 201 Crea"), None),
     ("201 with half its body", cutting(HALF), 201),
@@ -111,7 +117,7 @@ async def test_w2_w3_w4_unknown_and_never_sent_again(
     """The bank got one request and may have paid; nothing here decides that it did not, or tries again."""
     bank.answers(step)
 
-    async with paying(bank, deadline_seconds=0.8) as payer:
+    async with paying(bank, deadline_seconds=SHORT if why in (SILENCE, TRICKLE) else PATIENCE) as payer:
         outcome = await payer.pay(PAYMENT, payer.encode(PAYMENT))
 
     assert (outcome.verdict, outcome.http_status) == (Verdict.UNKNOWN, status), why
@@ -211,30 +217,30 @@ async def test_look_up(bank: RawBank) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "verdict"),
+    ("script", "verdict", "slow"),
     [
-        pytest.param([page(MADE | {"amount_cents": -1})], Verdict.CONFLICT, id="another amount"),
-        pytest.param([page(MADE, following="a"), page(TWIN)], Verdict.CONFLICT, id="twice"),
-        pytest.param([page(ENTRY)], Verdict.UNKNOWN, id="filter ignored"),
-        pytest.param([page(*[ENTRY] * 101, following="a"), hang], Verdict.UNKNOWN, id="all is listed"),
-        pytest.param([page(MADE | {"amount_cents": 1.5})], Verdict.UNKNOWN, id="a row that cannot be read"),
-        pytest.param([page(MADE, following="a"), cut], Verdict.UNKNOWN, id="the second page fails"),
-        pytest.param([page(following="a")], Verdict.UNKNOWN, id="a list without end"),
-        pytest.param([answer(200, {"data": []})], Verdict.UNKNOWN, id="perhaps not all"),
-        pytest.param([answer(200, b"<html>", "html")], Verdict.UNKNOWN, id="maintenance"),
-        pytest.param([problem(404, "not-found")], Verdict.UNKNOWN, id="404"),
-        pytest.param([problem(401, "unauthenticated")], Verdict.UNKNOWN, id="401"),
-        pytest.param([answer(307, Location="/")], Verdict.UNKNOWN, id="redirect"),
-        pytest.param([answer(500)], Verdict.UNKNOWN, id="500"),
-        pytest.param([hang], Verdict.UNKNOWN, id="silence"),
-        pytest.param([trickling(page(MADE), pause_seconds=0.01)], Verdict.UNKNOWN, id="trickle"),
+        pytest.param([page(MADE | {"amount_cents": -1})], Verdict.CONFLICT, False, id="another amount"),
+        pytest.param([page(MADE, following="a"), page(TWIN)], Verdict.CONFLICT, False, id="twice"),
+        pytest.param([page(ENTRY)], Verdict.UNKNOWN, False, id="filter ignored"),
+        pytest.param([page(*[ENTRY] * 101, following="a"), hang], Verdict.UNKNOWN, False, id="all is listed"),
+        pytest.param([page(MADE | {"amount_cents": 1.5})], Verdict.UNKNOWN, False, id="a row that cannot be read"),
+        pytest.param([page(MADE, following="a"), cut], Verdict.UNKNOWN, False, id="the second page fails"),
+        pytest.param([page(following="a")], Verdict.UNKNOWN, False, id="a list without end"),
+        pytest.param([answer(200, {"data": []})], Verdict.UNKNOWN, False, id="perhaps not all"),
+        pytest.param([answer(200, b"<html>", "html")], Verdict.UNKNOWN, False, id="maintenance"),
+        pytest.param([problem(404, "not-found")], Verdict.UNKNOWN, False, id="404"),
+        pytest.param([problem(401, "unauthenticated")], Verdict.UNKNOWN, False, id="401"),
+        pytest.param([answer(307, Location="/")], Verdict.UNKNOWN, False, id="redirect"),
+        pytest.param([answer(500)], Verdict.UNKNOWN, False, id="500"),
+        pytest.param([hang], Verdict.UNKNOWN, True, id="silence"),
+        pytest.param([trickling(page(MADE), pause_seconds=0.3)], Verdict.UNKNOWN, True, id="trickle"),
     ],
 )
-async def test_what_look_ups_prove(bank: RawBank, script: list[bytes | Step], verdict: Verdict) -> None:
+async def test_what_look_ups_prove(bank: RawBank, script: list[bytes | Step], verdict: Verdict, slow: bool) -> None:
     """Absence takes a complete answer to our very question; all else leaves the payment unknown."""
     bank.answers(*script)
 
-    async with paying(bank, deadline_seconds=0.8) as payer:
+    async with paying(bank, deadline_seconds=SHORT if slow else PATIENCE) as payer:
         assert (await payer.look_up(PAYMENT)).verdict is verdict
 
 

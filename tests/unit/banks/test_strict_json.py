@@ -67,3 +67,15 @@ def test_absurd_numbers_cost_one_row_and_not_the_page() -> None:
 def test_what_json_says_is_read(value: object) -> None:
     """Any ordinary document comes through unchanged."""
     assert parse(json.dumps(value).encode()) == value
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(0, 5))
+def test_t42_no_number_passes_through_a_float(minor: int, places: int) -> None:
+    """A whole number stays one, and any other is a Decimal of exactly the digits that were written."""
+    written = f"{Decimal(minor).scaleb(-places):f}"
+
+    found = parse(f'{{"amount": {written}}}'.encode())["amount"]
+
+    assert type(found) is (Decimal if "." in written else int)
+    assert str(found) == written
+    assert Decimal(found).scaleb(places) == minor
