@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --generate-hashes --universal --no-header --pyt
 BACKEND := hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers
 
 .DEFAULT_GOAL := help
-.PHONY: up test test-mirror check bench docs lock clean help
+.PHONY: up test test-two test-mirror torture-sync soak check bench docs lock clean help
 
 up: .venv/runtime.stamp ## Start everything: database, sandbox bank, mirror and APIs behind one port
 	@$(BIN)/bankmirror up
@@ -24,11 +24,24 @@ check: .venv/development.stamp ## Lint, formatting, types, and who may import wh
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+test-two: .venv/development.stamp ## Let two ingest processes share 2,000 accounts, and stop one of them
+	BANKMIRROR_TEST_ACCOUNTS=2000 $(BIN)/python -m pytest tests/integration/ingest/test_two.py -s $(ARGS)
+
+EXAMPLES ?= 2000
+STEPS ?= 100
+MINUTES ?= 10
+torture-sync: .venv/development.stamp ## Torture the mirror with EXAMPLES=2000 x STEPS=100 random histories; SEED= brings one back
+	TORTURE_EXAMPLES=$(EXAMPLES) TORTURE_STEPS=$(STEPS) TORTURE_SEED=$(SEED) \
+	  $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/torture/test_torture.py -s $(ARGS)
+
+soak: .venv/development.stamp ## An hour of the bank in MINUTES=10 with 40 % faults, then verify; SEED= brings one back
+	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(or $(SEED),4) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/acceptance/test_soak.py -s $(ARGS)
+
 test-mirror: .venv/development.stamp ## Mirror 200,000 rows while the bank changes them, and compare row for row
 	BANKMIRROR_TEST_MIRROR_ROWS=200000 $(BIN)/python -m pytest tests/acceptance/test_mirror.py $(ARGS)
 
-bench: .venv/development.stamp ## Measure mirroring beside plain COPY, and write benchmarks/RESULTS.md
-	PYTHONPATH=. $(BIN)/python benchmarks/ingest.py
+bench: .venv/development.stamp .venv/bench.stamp ## Measure mirroring beside dlt, SQLAlchemy and COPY, and what grows
+	$(BIN)/python -m benchmarks
 
 docs: .venv/development.stamp ## Write the reference pages that say what the code says
 	PYTHONPATH=. $(BIN)/python docs/generate.py
@@ -36,13 +49,22 @@ docs: .venv/development.stamp ## Write the reference pages that say what the cod
 lock: .venv/development.stamp ## Resolve the dependencies in pyproject.toml into both locks
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(COMPILE) benchmarks/requirements.in -o benchmarks/requirements.lock
+
+# What others mirror with, for the comparison alone, in an environment of its own: nothing of ours depends on it.
+.venv/bench.stamp: .venv/made.stamp benchmarks/requirements.lock
+	@echo "Installing what is measured beside us in .venv/bench (once)"
+	@$(PYTHON) -m venv --clear .venv/bench
+	@.venv/bench/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes -r benchmarks/requirements.lock
+	@touch $@
 
 clean: ## Remove what make has made; the data in .bankmirror stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

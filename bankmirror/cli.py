@@ -6,12 +6,16 @@ with the mend, on standard error, with an exit code that is not zero; `--verbose
 
 import asyncio
 import sys
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from bankmirror import __version__
+from bankmirror.breaker import app as breaker
+from bankmirror.identity import app as identity
 from bankmirror.parent import end_with_parent
+from bankmirror.quarantine import app as quarantine
 
 app = typer.Typer(
     help="Your bank, mirrored in PostgreSQL.",
@@ -22,6 +26,9 @@ app = typer.Typer(
 )
 ingest = typer.Typer(help="Poll the bank and keep the mirror: for ever (`run`, the default), or `once`.")
 app.add_typer(ingest, name="ingest", invoke_without_command=True)
+app.add_typer(identity, name="identity")
+app.add_typer(breaker, name="breaker")
+app.add_typer(quarantine, name="quarantine")
 
 # As shells do it, a program that was interrupted ends with this code.
 _INTERRUPTED = 130
@@ -73,6 +80,9 @@ def up(
         float | None, typer.Option(help="How much faster than ours the sandbox bank's clock goes.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The source of all chance of a new sandbox bank.")] = None,
+    chaos: Annotated[
+        float | None, typer.Option(help="Share of requests, 0 to 1, that the sandbox bank answers with a fault.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: drop the embedded databases first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before dropping.")] = False,
 ) -> None:
@@ -81,7 +91,7 @@ def up(
         typer.confirm("Drop the mirror and the sandbox bank of this home?", abort=True)
     from bankmirror.up import Options, run
 
-    run(Options(port, accounts, transactions, speed, seed, fresh))
+    run(Options(port, accounts, transactions, speed, seed, fresh, chaos))
 
 
 @app.command()
@@ -109,6 +119,21 @@ def status() -> None:
     from bankmirror.status import show
 
     asyncio.run(show())
+
+
+@app.command()
+def diff(
+    known_from: Annotated[str, typer.Option(help="The earlier moment, as 2026-02-01T00:00:00Z or a day.")],
+    known_to: Annotated[str | None, typer.Option(help="The later moment. Default: the newest that is settled.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="The first booking date.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last booking date.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say why past days changed between two moments: late, corrected, re-dated, removed …"""
+    from bankmirror.diff import read_asked, show
+
+    asyncio.run(show(read_asked(known_from, known_to, account, first, last), as_json=as_json))
 
 
 @ingest.callback()
@@ -142,6 +167,19 @@ def backfill() -> None:
     from bankmirror.progress import run_backfill
 
     run_backfill()
+
+
+@app.command()
+def verify(
+    account: Annotated[str | None, typer.Option(help="Only this account, by its id in the mirror.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Only days from here.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Only days up to here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare the mirror with the bank, and name each difference; exits with 1 for any, 2 if it could not compare."""
+    from bankmirror.verify import run
+
+    run(account, first.date() if first else None, last.date() if last else None, as_json=as_json)
 
 
 @app.command()

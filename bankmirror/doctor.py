@@ -195,7 +195,7 @@ async def _quarantine(patient: Patient) -> str:
     if rows["quarantined"]:
         raise StartupError(
             f"{rows['quarantined']} rows of the bank could not be read, and answers say partial",
-            "look at them: SELECT * FROM sync.quarantine WHERE resolved_at IS NULL",
+            "look at them: `bankmirror quarantine list`",
         )
     return "empty"
 

@@ -13,12 +13,14 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from bankmirror import process, store
+from bankmirror import process
+from bankmirror.command import as_typed
 from bankmirror.mend import explain
 from bankmirror.status import age
 from ingest.once import FeedOutcome, OnProgress, RunProgress, Summary, backfill, once
 from ingest.settings import IngestSettings
-from kernel.settings import secret
+from ingest.tally import money
+from ingest.verify_store import Proof
 
 # Seconds between two plain lines: the log of a long backfill stays readable.
 _LINE_SECONDS = 5.0
@@ -28,12 +30,12 @@ Errand = Callable[[IngestSettings, OnProgress], Coroutine[Any, Any, Summary]]
 
 def run_once() -> None:
     """Poll every feed once; exits with 1 if one of them failed."""
-    process.run_loop(_run(once, _prepare(), counts=False))
+    process.run_loop(_run(once, _prepare()))
 
 
 def run_backfill() -> None:
-    """Read what the bank has and the mirror lacks, and count what is mirrored then; exits with 1 if a feed failed."""
-    process.run_loop(_run(backfill, _prepare(), counts=True))
+    """Read what the bank has and the mirror lacks, and prove what is mirrored then; exits with 1 if a feed failed."""
+    process.run_loop(_run(backfill, _prepare()))
 
 
 def _prepare() -> IngestSettings:
@@ -41,7 +43,7 @@ def _prepare() -> IngestSettings:
     return process.prepare("ingest", IngestSettings, log_level="warning", log_format="console")
 
 
-async def _run(errand: Errand, settings: IngestSettings, *, counts: bool) -> None:
+async def _run(errand: Errand, settings: IngestSettings) -> None:
     console = Console(highlight=False)
     with Reading(console) as reading:
         summary = await errand(settings, reading.show)
@@ -52,10 +54,11 @@ async def _run(errand: Errand, settings: IngestSettings, *, counts: bool) -> Non
         console.print(Text.assemble("  ", ("mend: ", "yellow"), mend), soft_wrap=True)
     took = f"{summary.elapsed_seconds:.1f} s, {_rate(summary.rows_seen, summary.elapsed_seconds)}"
     console.print(f"{summary.rows_seen:,} rows read, {summary.rows_changed:,} changed, {took}", soft_wrap=True)
-    if counts and summary.was_complete:
-        console.print("the mirror was already complete: only what changed since was read", soft_wrap=True)
-    if counts:
-        console.print(await _count(secret(settings.database_url)), soft_wrap=True)
+    if summary.proof is not None:
+        if summary.was_complete:
+            console.print("the mirror was already complete: only what changed since was read", soft_wrap=True)
+        for line in proof_lines(summary.proof):
+            console.print(line, soft_wrap=True)
     if not summary.ok:
         raise typer.Exit(1)
 
@@ -114,9 +117,18 @@ def mends(feeds: Sequence[FeedOutcome]) -> list[str]:
     return list(dict.fromkeys(error.mend for error in told if error is not None))
 
 
-async def _count(database_url: str) -> str:
-    """What is in the mirror now, however it came there, to be held against the bank's own figures."""
-    mirror = await store.ask(database_url, "mirror_count")
-    sums = ", ".join(f"{total} {currency}" for currency, total in mirror["totals"].items())
-    rows = f"{mirror['accounts']:,} accounts, {mirror['transactions']:,} transactions"
-    return f"in the mirror: {rows}; their sum by currency: {sums or 'nothing'}"
+def proof_lines(proof: Proof) -> list[Text]:
+    """What is in the mirror now, to be held against the bank's own figures, and whether it ties.
+
+    Each day's total was summed up as its rows came in; here the rows are counted as they lie in the table.
+    """
+    sums = ", ".join(money(total, currency) for currency, total in sorted(proof.sums_minor.items()))
+    rows = f"{proof.transactions:,} transactions of {proof.accounts:,} accounts, Σ {sums or '0'}"
+    refused = f"; {proof.quarantined:,} rows in quarantine" if proof.quarantined else ""
+    if proof.days_untied:
+        wrong = f"{proof.days_untied:,} of {proof.days:,} account-days do not tie: run `bankmirror verify`"
+        return [Text.assemble(("✗", "red"), f" in the mirror: {rows}{refused}; {as_typed(wrong)}")]
+    tied = f"; {proof.balances_tied:,} of {proof.balances:,} balances are the sum of their bookings"
+    days = f"; each of {proof.days:,} account-days ties{tied if proof.balances else ''}"
+    further = "`bankmirror verify` compares it with the bank, row by row"
+    return [Text.assemble(("✓", "green"), f" in the mirror: {rows}{days}{refused}"), Text(f"  {as_typed(further)}")]

@@ -4,7 +4,7 @@ Both bodies are streamed. When no answer comes, the client is told whether its r
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import structlog
@@ -26,6 +26,10 @@ _CONNECT_SECONDS = 2.0
 _RETRY_SECONDS = 2
 
 
+# What the client is told when no answer came.
+Explain = Callable[[httpx.Request, httpx.TransportError], Problem]
+
+
 class _ClientGone(Exception):
     """Nobody waits for the answer any more, or the rest of the request will never come."""
 
@@ -33,8 +37,9 @@ class _ClientGone(Exception):
 class Proxy:
     """ASGI application that forwards every request to one address."""
 
-    def __init__(self, upstream_url: str, *, answer_seconds: float) -> None:
+    def __init__(self, upstream_url: str, *, answer_seconds: float, unavailable: Explain | None = None) -> None:
         self._upstream = httpx.URL(upstream_url)
+        self._explain = unavailable or _problem
         # A connection of its own for each request costs a tenth of a millisecond here, and no request is ever
         # written to one that the other side is just closing, which looks the same as an answer that got lost.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -60,7 +65,8 @@ class Proxy:
             log.info("client went away", path=scope["path"])
         except httpx.TransportError as error:
             log.warning(
-                "transfers did not answer",
+                "upstream did not answer",
+                upstream=str(self._upstream),
                 path=scope["path"],
                 method=scope["method"],
                 error=type(error).__name__,
@@ -68,7 +74,7 @@ class Proxy:
             # Once an answer has begun it cannot be taken back: it is cut off, and the client sees that.
             if exchange.answering:
                 raise
-            await problem_response(_problem(request, error))(scope, receive, send)
+            await problem_response(self._explain(request, error))(scope, receive, send)
 
 
 class _Exchange:

@@ -1,4 +1,4 @@
--- What the command asks the mirror for `up`, `status`, `doctor` and `backfill`. It runs as the owner and changes nothing.
+-- What the command asks the mirror for `up`, `status` and `doctor`. It runs as the owner and changes nothing.
 
 -- name: database_describe
 -- The server's version, the database's name and size in bytes, and the server's clock.

@@ -53,6 +53,7 @@ class Options:
     speed: float | None = None
     seed: int | None = None
     fresh: bool = False
+    chaos: float | None = None
 
     @property
     def of_bank(self) -> dict[str, float | None]:
@@ -62,6 +63,7 @@ class Options:
             "transactions": self.transactions,
             "speed": self.speed,
             "seed": self.seed,
+            "chaos": self.chaos,
         }
 
 
@@ -154,8 +156,9 @@ class Up:
         ):
             schema = group.create_task(self._migrate())
             bank = group.create_task(self._start_bank(client))
-            sync = group.create_task(_after(self._start_ingest, schema, bank))
-            group.create_task(_after(lambda: self._start_api(client, sync), schema))
+            listening = group.create_task(_after(self._listen, schema))
+            sync = group.create_task(_after(self._start_ingest, bank, listening))
+            group.create_task(_after(lambda: self._start_api(client, sync), listening))
         self.is_up = True
         await self.supervisor.bound_logs()
 
@@ -229,9 +232,14 @@ class Up:
             step.says += as_typed(", going on behind; see `bankmirror status`") if late else ""
         return bool(progress["done"]) or late
 
-    async def _start_api(self, client: httpx.AsyncClient, synced: Awaitable[None]) -> None:
+    async def _listen(self) -> None:
         # The socket is ours and outlives the front: who connects while it is started again just waits.
         self.listener = ports.listen(self.given.host, self.given.port)
+        url = ports.address(self.given.host, self.listener.getsockname()[1])
+        self.programs.take_webhooks(ports.find_free("127.0.0.1", 0), url)
+
+    async def _start_api(self, client: httpx.AsyncClient, synced: Awaitable[None]) -> None:
+        assert self.listener is not None
         port: int = self.listener.getsockname()[1]
         url = ports.address(self.given.host, port)
         transfers_port = ports.find_free("127.0.0.1", 0)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from banks.ports import BankError, Refused, Window
 from ingest import decide
+from ingest.pace import Pace
 from ingest.store import QUERIES, Claim, failure, fetch_row, run_query
 from kernel.database import Connection
 
@@ -20,7 +21,8 @@ class Advance:
     """How far a run has come with what is applied.
 
     `outcome` is the run's state afterwards; `cursor` and `checkpoint` are what the target goes on from;
-    `spread` is a factor from one up that keeps a thousand feeds from being due at the same moment.
+    `spread` is a factor from one up that keeps a thousand feeds from being due at the same moment; `pace` is None for
+    a run that leaves the pace to the process that stays.
     """
 
     outcome: Literal["running", "partial", "complete"]
@@ -28,6 +30,7 @@ class Advance:
     cursor: str | None = None
     checkpoint: str | None = None
     spread: float = 1.0
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,11 @@ async def keep_refused(
     *,
     shows_all: bool,
     window: Window | None = None,
+    last_before: int | None = None,
 ) -> bool:
     """Keep refused rows; as a pass over everything, or over a window, is complete, resolve those that it does not show
-    any more. True when either happened.
+    any more. True when either happened. `last_before` is the last run before the pass, where that is not the last one
+    that was complete.
     """
     moved = False
     if refused:
@@ -88,7 +93,9 @@ async def keep_refused(
     if shows_all or window is not None:
         scope = {
             **claim.key,
-            "last_complete": (await fetch_row(connection, "run_last_complete", claim.key))["run_id"],
+            "last_complete": last_before
+            if last_before is not None
+            else (await fetch_row(connection, "run_last_complete", claim.key))["run_id"],
             "shows_all": shows_all,
             "first": None if window is None else window.first,
             "last": None if window is None else window.last,
@@ -112,6 +119,8 @@ async def save_advance(
     complete.
     """
     if applied.doubt is None:
+        changed = applied.rows_changed + applied.rows_removed > 0
+        pace = advance.pace
         await run_query(
             connection,
             "target_advance",
@@ -122,6 +131,9 @@ async def save_advance(
                 "checkpoint": advance.checkpoint,
                 "complete": advance.outcome == "complete",
                 "spread": advance.spread,
+                "changed": changed,
+                "quick_seconds": None if pace is None else pace.quick_seconds,
+                "interval_seconds": None if pace is None else pace.interval(0 if changed else claim.silent_seconds),
                 "started_at": claim.started_at,
                 "bank_as_of": as_of,
             },

@@ -6,9 +6,15 @@ nothing.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from banks.ports import FetchedTransaction
-from ingest.absence import Absence, judge_absence, note_missing
+from psycopg import AsyncCursor
+from psycopg.abc import Buffer
+from psycopg.copy import AsyncLibpqWriter
+
+from banks.ports import FetchedTransaction, MutatedDuringPagination
+from ingest import identity, relink
+from ingest.absence import Absence, judge_absence, note_missing, strike
 from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
 from ingest.decide import Changeset
 from ingest.store import QUERIES, Claim, fetch_row, hold_lease, run_query
@@ -18,7 +24,7 @@ from kernel.database import Connection, Pool
 # whole table whenever autovacuum has not counted it yet, and that is all through a backfill.
 _BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 # Binary, because it costs Python a quarter of what text costs; it needs the types of the columns.
-_ROW_TYPES = ["text"] * 2 + ["int8"] + ["text"] * 8 + ["timestamptz", "date", "bytea"]
+_ROW_TYPES = ["text"] * 2 + ["int8"] + ["text"] * 8 + ["timestamptz", "date", "bytea", "int8"]
 
 
 async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advance: Advance) -> Applied:
@@ -26,7 +32,7 @@ async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advan
     async with pool.connection() as connection:
         await connection.execute(QUERIES["stage_create"])
         await hold_lease(connection, claim)
-        changed, removed, mended, absence = await _move_rows(connection, claim, changes)
+        changed, removed, mended, absence = await move_rows(connection, claim, changes)
         trusted = changes.ends and absence.doubt is None
         doubts_moved = mended | await keep_refused(
             connection,
@@ -51,13 +57,16 @@ async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advan
             await unknown_accounts(connection, touched),
         )
         await save_advance(connection, claim, advance, applied, changes.as_of)
+        if changes.ends:
+            await relink.link_proven(connection, claim)
+        doubts_moved |= absence.moved
         if changed or removed or doubts_moved or not changes.begins or verdict_turns(claim, advance, absence.doubt):
             everyone = doubts_moved or (changes.from_start and claim.account_id == "")
             await notify_changed(connection, claim, None if everyone else touched or [claim.account_id])
         return applied
 
 
-async def _move_rows(connection: Connection, claim: Claim, changes: Changeset) -> tuple[int, int, bool, Absence]:
+async def move_rows(connection: Connection, claim: Claim, changes: Changeset) -> tuple[int, int, bool, Absence]:
     """Work out what the rows replace and end, and move history, totals and the mirror itself.
 
     Returns how many rows changed and how many went, whether a row that was refused is well now, and what was absent.
@@ -69,46 +78,102 @@ async def _move_rows(connection: Connection, claim: Claim, changes: Changeset) -
         "removed_accounts": [row.account_id for row in changes.removed],
         "removed_ids": [row.transaction_id for row in changes.removed],
     }
-    if changes.upserts:
-        await _copy(connection, "incoming_copy", changes.upserts)
+    copied = await _copy_incoming(connection, changes.upserts, claim.run_id) if changes.upserts else []
+    sight = await identity.look(connection, claim)
+    held_back = sight.has_account_links and changes.upserts and await relink.take_held(connection, claim)
     if changes.judges_absence:
         await note_missing(connection, claim, changes)
+        await _refuse_mutation(connection, changes)
+    struck = 0 if changes.judges_absence or not changes.upserts else await strike(connection, changes)
     mended = False
     if changes.upserts or changes.removed:
         mended = await run_query(connection, "quarantine_mend", mine) > 0
         await run_query(connection, "holds_forget", mine)
-    all_new = True
+    all_new = not held_back
     if any(row.status == "pending" for row in changes.upserts):
-        all_new = await run_query(connection, "incoming_settled", mine) == 0
+        all_new = await run_query(connection, "incoming_settled", mine) == 0 and all_new
     await connection.execute(_BY_KEY)
     ended = 0
-    if changes.upserts and (await fetch_row(connection, "incoming_count_known", {}))["known"]:
+    known = await fetch_row(connection, "incoming_count_known", {}) if changes.upserts else {"known": 0}
+    if known["known"]:
         all_new = False
         await run_query(connection, "incoming_drop_unchanged")
         ended += await run_query(connection, "ended_changed")
+        if ended >= identity.REWRITTEN_ROWS_MIN:
+            await identity.refuse_positions(connection, claim, known["posted"])
     if any(row.pending_transaction_id is not None for row in changes.upserts):
-        ended += await run_query(connection, "ended_settled")
+        if settled := await run_query(connection, "ended_settled"):
+            await run_query(connection, "links_provider", mine)
+        ended += settled
         if changes.window is None:  # Where a bank is read by listing, the next listing shows the hold if it is there.
             await run_query(connection, "holds_hide", mine)
     removed = await run_query(connection, "ended_removed", mine) if changes.removed else 0
+    rekeyed = await identity.rekey(connection, claim, changes, sight) if sight.compares else identity.NOTHING
+    ended += rekeyed.removed + rekeyed.missing
+    removed -= rekeyed.removed
     absence = await judge_absence(connection, claim, changes) if changes.judges_absence and changes.ends else Absence()
     removed += absence.ended
+    if sight.compares:
+        settled = await identity.settle(connection, claim, came=rekeyed.came > 0, ended=removed > 0)
+        ended, removed = ended + settled, removed - settled
+    if changes.ends and absence.doubt is None:
+        await identity.end_pass(connection, claim, sight)
     if ended or removed:
         await run_query(connection, "ended_archive", mine)
         await run_query(connection, "ended_delete")
-        await run_query(connection, "missing_resolve")
+        struck += await run_query(connection, "missing_resolve")
         if await run_query(connection, "holds_return"):
             all_new = False
+    if sight.has_links and (changes.upserts or ended):
+        await identity.take_back(connection)
+    if struck and not changes.judges_absence:
+        await run_query(connection, "breaker_close_empty", claim.key)
+    if changes.upserts and (claim.complete or known["known"]):
+        await run_query(connection, "late_note", claim.key)
     if changes.upserts or ended or removed:
         await run_query(connection, "totals_move")
     if all_new and changes.upserts:
-        await _copy(connection, "transactions_copy", changes.upserts, claim.run_id)
+        await _copy_again(connection, copied)
         return len(changes.upserts), removed, mended, absence
     return await run_query(connection, "incoming_upsert", mine), removed, mended, absence
 
 
-async def _copy(connection: Connection, query: str, rows: Sequence[FetchedTransaction], *constants: int) -> None:
-    async with connection.cursor() as cursor, cursor.copy(QUERIES[query]) as copy:
-        copy.set_types(_ROW_TYPES + ["int8"] * len(constants))
-        for row in rows:
-            await copy.write_row((*row, *constants))
+async def _refuse_mutation(connection: Connection, changes: Changeset) -> None:
+    """Raise MutatedDuringPagination if a listing shows another version of what an earlier stretch of it stored: its
+    pages are not of one moment, and a row may have slipped between two of them.
+    """
+    if changes.window is None or changes.began is None or changes.begins or not changes.upserts:
+        return
+    if (await fetch_row(connection, "incoming_mutated", {"began": changes.began}))["mutated"]:
+        raise MutatedDuringPagination("one id was listed twice with different contents")
+
+
+async def _copy_incoming(connection: Connection, rows: Sequence[FetchedTransaction], run_id: int) -> list[Buffer]:
+    """Copy the rows to the stage. Returns what was sent: when all of them are new, it is sent once more as it is."""
+    async with connection.cursor() as cursor:
+        sending = _KeptAsSent(cursor)
+        async with cursor.copy(QUERIES["incoming_copy"], writer=sending) as copy:
+            copy.set_types(_ROW_TYPES)
+            for row in rows:
+                # Not copy.write_row: to await nothing for each row costs as much as encoding it.
+                if block := copy.formatter.write_row((*row, run_id)):
+                    await copy.write(block)
+        return sending.blocks
+
+
+async def _copy_again(connection: Connection, blocks: Sequence[Buffer]) -> None:
+    async with connection.cursor() as cursor, cursor.copy(QUERIES["transactions_copy"]) as copy:
+        for block in blocks:
+            await copy.write(block)
+
+
+class _KeptAsSent(AsyncLibpqWriter):
+    """Sends a COPY to the server, and keeps what it sends."""
+
+    def __init__(self, cursor: AsyncCursor[Any]) -> None:
+        super().__init__(cursor)
+        self.blocks: list[Buffer] = []
+
+    async def write(self, data: Buffer) -> None:
+        self.blocks.append(data)
+        await super().write(data)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from banks.ports import FetchedAccount, FetchedBalance
-from ingest import decide
+from ingest import breaker, decide, relink
 from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
 from ingest.decide import Listed, MassDisappearance
 from ingest.store import QUERIES, Claim, fetch_row, hold_lease, run_query
@@ -16,6 +16,7 @@ async def apply_accounts(
     """Store all accounts of a connection and make the targets that they need."""
     async with pool.connection() as connection:
         await hold_lease(connection, claim)
+        listed = await relink.place(connection, claim, listed)
         accounts = {
             "connection_id": claim.connection_id,
             "ids": [row.account_id for row in listed.rows],
@@ -24,6 +25,7 @@ async def apply_accounts(
             "currencies": [row.currency for row in listed.rows],
             "statuses": [row.status for row in listed.rows],
             "refused_ids": [row.account_id for row in listed.refused],
+            "let_go": await breaker.gone_accounts(connection, claim),
         }
         found = await fetch_row(connection, "accounts_changed", accounts)
         await run_query(connection, "accounts_upsert", accounts)
@@ -32,6 +34,7 @@ async def apply_accounts(
         doubt = None
         if decide.is_doubtful_listing(found["absent"], found["absent_lately"], found["held"]):
             doubt = MassDisappearance(f"{found['absent']} of {found['held']} accounts are not listed any more")
+        await breaker.judge_listed(connection, claim, found["absent_ids"], found["held"], doubted=doubt is not None)
         doubts_moved = await keep_refused(connection, claim, listed.refused, shows_all=doubt is None)
         seen = len(listed.rows) + len(listed.refused)
         applied = Applied(seen, len(found["changed"]), 0, len(listed.refused), listed.pages, doubt)
@@ -59,7 +62,7 @@ async def apply_balances(pool: Pool, claim: Claim, listed: Listed[FetchedBalance
             "availables": [row.available_minor for row in listed.rows],
             "as_ofs": [row.as_of for row in listed.rows],
         }
-        doubt = await _doubt_balances(connection, balances) if claim.account_id == "" else None
+        doubt = await _doubt_balances(connection, claim, balances) if claim.account_id == "" else None
         await run_query(connection, "balances_upsert", balances)
         await run_query(connection, "balance_history_extend", balances)
         cursor = await connection.execute(QUERIES["balance_history_append"], balances)
@@ -80,8 +83,11 @@ async def apply_balances(pool: Pool, claim: Claim, listed: Listed[FetchedBalance
         return applied
 
 
-async def _doubt_balances(connection: Connection, balances: dict[str, Any]) -> MassDisappearance | None:
-    found = await fetch_row(connection, "balances_absent", balances)
-    if not decide.is_doubtful_listing(found["absent"], found["absent_lately"], found["held"]):
+async def _doubt_balances(connection: Connection, claim: Claim, balances: dict[str, Any]) -> MassDisappearance | None:
+    let_go = await breaker.gone_accounts(connection, claim)
+    found = await fetch_row(connection, "balances_absent", {**balances, "let_go": let_go})
+    doubted = decide.is_doubtful_listing(found["absent"], found["absent_lately"], found["held"])
+    await breaker.judge_listed(connection, claim, found["absent_ids"], found["held"], doubted=doubted)
+    if not doubted:
         return None
     return MassDisappearance(f"{found['absent']} of {found['held']} balances are not listed any more")

@@ -35,6 +35,13 @@ ABSENCE_ACCOUNTS_MAX = 1
 
 # No bank booked anything that matters before this day, and every bank accepts it as a date.
 HISTORY_BEGINS = date(1970, 1, 1)
+# The longest that a listing reaches back for late entries; what comes later than that is found by the sweep.
+LOOKBACK_MAX = timedelta(days=90)
+# A bank that was ten days late is twelve days late some day.
+LAG_MARGIN = timedelta(days=3)
+# How often everything is read again: a listing shows nothing older than its overlap, a delta feed tells every change.
+SWEEP_INTERVAL_LISTING = timedelta(hours=24)
+SWEEP_INTERVAL_CHANGES = timedelta(hours=168)
 # Future-dated entries exist, and the bank's day may be ahead of ours.
 DAYS_AHEAD = 7
 # A pending entry older than this will not settle any more; reading further back for it would never end.
@@ -81,6 +88,10 @@ class Changeset:
     from_start: bool
     window: Window | None
     as_of: datetime | None
+    # When a listing began, by the database's clock: what it stored since, it must not show in another form.
+    began: datetime | None = None
+    # A second reading of what is mirrored, beside the polls.
+    is_sweep: bool = False
 
     @property
     def judges_absence(self) -> bool:
@@ -221,6 +232,8 @@ class Checkpoint(NamedTuple):
 
     window: Window
     cursor: str
+    # When the listing began, by the database's clock.
+    began: datetime | None = None
 
     def encode(self) -> str:
         """As text for sync.targets.checkpoint."""
@@ -229,6 +242,7 @@ class Checkpoint(NamedTuple):
                 "first": self.window.first.isoformat(),
                 "last": self.window.last.isoformat(),
                 "cursor": self.cursor,
+                "began": None if self.began is None else self.began.isoformat(),
             }
         )
 
@@ -237,11 +251,13 @@ class Checkpoint(NamedTuple):
         """From sync.targets.checkpoint."""
         fields = json.loads(text)
         window = Window(date.fromisoformat(fields["first"]), date.fromisoformat(fields["last"]))
-        return cls(window, fields["cursor"])
+        began = fields.get("began")
+        return cls(window, fields["cursor"], None if began is None else datetime.fromisoformat(began))
 
 
 def listing_window(today: date, covered_to: date | None, oldest_open: date | None, overlap: timedelta) -> Window:
-    """The days to list next: everything at first; then from the overlap before the last covered day on.
+    """The days to list next: everything at first; then from the overlap before the last covered day on, which is the
+    last one before any gap.
 
     It reaches back to the oldest open day (something is pending, or was missed once), so that we see what
     became of it, and across any gap while we were down.
@@ -253,6 +269,23 @@ def listing_window(today: date, covered_to: date | None, oldest_open: date | Non
     if oldest_open is not None:
         first = min(first, max(oldest_open - timedelta(days=1), today - timedelta(days=PENDING_DAYS_MAX)))
     return Window(first, last)
+
+
+def lookback(setting: timedelta, posting_lag: timedelta | None) -> timedelta:
+    """How far before the last covered day a listing begins: as the settings say, further for a bank that posts late.
+
+    `posting_lag` is a high quantile of how late entries came lately, None if none did.
+    """
+    if posting_lag is None:
+        return setting
+    return max(setting, min(posting_lag + LAG_MARGIN, LOOKBACK_MAX))
+
+
+def sweep_interval(hours: float | None, *, by_changes: bool) -> timedelta | None:
+    """How often everything is read again; None for never."""
+    if hours is None:
+        return SWEEP_INTERVAL_CHANGES if by_changes else SWEEP_INTERVAL_LISTING
+    return timedelta(hours=hours) if hours > 0 else None
 
 
 # ── what to poll, and when again ────────────────────────────────────────────────────────────────────────────

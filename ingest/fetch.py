@@ -3,8 +3,9 @@ bank thinks.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from banks.ports import (
@@ -45,6 +46,9 @@ class Pass:
     window: Window | None
     chunk_rows: int
     deadline: float
+    # See Changeset.
+    began: datetime | None = None
+    is_sweep: bool = False
 
 
 class Chunk(NamedTuple):
@@ -54,7 +58,7 @@ class Chunk(NamedTuple):
     goes_on: bool
 
 
-async def change_chunks(bank: BankReader, reading: Pass) -> AsyncIterator[Chunk]:
+async def change_chunks(bank: BankReader, reading: Pass) -> AsyncGenerator[Chunk]:
     """The changes since the cursor, in stretches. Raises a BankError as soon as a page does."""
     begins = not reading.resumes
     async for pages, goes_on in _stretches(
@@ -65,7 +69,7 @@ async def change_chunks(bank: BankReader, reading: Pass) -> AsyncIterator[Chunk]
         begins = False
 
 
-async def listing_chunks(bank: BankReader, reading: Pass) -> AsyncIterator[Chunk]:
+async def listing_chunks(bank: BankReader, reading: Pass) -> AsyncGenerator[Chunk]:
     """One account's transactions in a window, in stretches. Raises a BankError as soon as a page does."""
     assert reading.window is not None
     begins = not reading.resumes
@@ -126,6 +130,8 @@ def _changeset(reading: Pass, merged: Merged, pages: int, cursor: str | None, be
         from_start=reading.from_start,
         window=reading.window,
         as_of=merged.as_of,
+        began=reading.began,
+        is_sweep=reading.is_sweep,
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from banks.ports import BankError, BankGone, BankRefusedCredentials
 from ingest import store
-from ingest.app import open_desk
 from ingest.decide import DEFAULT_CONNECTION, Feed, MassDisappearance
+from ingest.desk import open_desk
 from ingest.poll import Desk, Polled, Progress, poll
 from ingest.settings import IngestSettings
 from ingest.store import TargetState
+from ingest.verify_store import Proof, prove
 
 # Seconds between two looks at a feed that another process holds.
 LOOK_SECONDS = 0.5
@@ -67,10 +68,14 @@ class Summary:
     rows_changed: int
     elapsed_seconds: float
     was_complete: bool
+    # Of a backfill: that what is in the mirror now ties.
+    proof: Proof | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every feed was read to its end."""
+        """Whether every feed was read to its end, and what it left ties."""
+        if self.proof is not None and self.proof.days_untied:
+            return False
         return bool(self.feeds) and all(feed.outcome == "complete" and feed.error is None for feed in self.feeds)
 
 
@@ -89,6 +94,35 @@ async def backfill(settings: IngestSettings, on_progress: OnProgress) -> Summary
     """
     async with open_desk(settings, sets_pace=False) as desk:
         return await _Errand(desk, on_progress, until_complete=True).run()
+
+
+async def poll_when_free(desk: Desk, feed: Feed, account_id: str) -> Polled:
+    """One run of a feed; while another process holds it, wait. A parked feed is not asked."""
+    while True:
+        claims = await store.claim(
+            desk.pool,
+            connection_id=DEFAULT_CONNECTION,
+            holder=desk.settings.worker,
+            lease_seconds=desk.settings.lease_seconds,
+            only=(feed, account_id),
+        )
+        if claims:
+            return await poll(desk, claims[0])
+        states = await store.targets(desk.pool, DEFAULT_CONNECTION)
+        state = next((state for state in states if (state.feed, state.account_id) == (feed, account_id)), None)
+        if state is None:
+            return Polled(feed, account_id, "failed", error="the account is not mirrored")
+        if state.parked_reason is not None:
+            return Polled(feed, account_id, "complete" if state.complete else "failed", error=state.parked_reason)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def poll_to_end(desk: Desk, feed: Feed, account_id: str) -> Polled:
+    """Poll a feed until it was read to its end, or a run of it failed."""
+    while True:
+        polled = await poll_when_free(desk, feed, account_id)
+        if polled.outcome != "partial" or polled.error is not None:
+            return polled
 
 
 class _Errand:
@@ -129,6 +163,7 @@ class _Errand:
             rows_changed=sum(feed.rows_changed for feed in feeds),
             elapsed_seconds=time.monotonic() - self._started,
             was_complete=all(target.complete for target in before),
+            proof=await prove(self._desk.pool) if self._until_complete else None,
         )
 
     async def _polled_targets(self) -> list[TargetState]:
@@ -152,28 +187,11 @@ class _Errand:
         )
 
     async def _poll(self, feed: Feed, account_id: str) -> Polled:
-        """One run of a feed; while another process holds it, wait."""
-        while True:
-            claims = await store.claim(
-                self._desk.pool,
-                connection_id=DEFAULT_CONNECTION,
-                holder=self._desk.settings.worker,
-                lease_seconds=self._desk.settings.lease_seconds,
-                only=(feed, account_id),
-            )
-            if claims:
-                polled = await poll(self._desk, claims[0])
-                self._rows_under_way.pop((feed, account_id), None)
-                self._rows[feed, account_id] = self._rows.get((feed, account_id), 0) + polled.applied.rows_seen
-                return polled
-            state = await self._state(feed, account_id)
-            if state.parked_reason is not None:
-                return Polled(feed, account_id, "complete" if state.complete else "failed", error=state.parked_reason)
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def _state(self, feed: Feed, account_id: str) -> TargetState:
-        states = await store.targets(self._desk.pool, DEFAULT_CONNECTION)
-        return next(state for state in states if (state.feed, state.account_id) == (feed, account_id))
+        """One run of a feed, counted."""
+        polled = await poll_when_free(self._desk, feed, account_id)
+        self._rows_under_way.pop((feed, account_id), None)
+        self._rows[feed, account_id] = self._rows.get((feed, account_id), 0) + polled.applied.rows_seen
+        return polled
 
     def _gives_up(self, error: str, failures: int) -> bool:
         lasting = error.startswith((BankRefusedCredentials.slug, BankGone.slug, MassDisappearance.slug))

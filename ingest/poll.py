@@ -19,12 +19,16 @@ from banks.ports import (
     CursorExpired,
     MutatedDuringPagination,
 )
-from ingest import decide, metrics, store
+from ingest import decide, metrics, relink, store
+from ingest.absence import note_ahead
 from ingest.advance import NOTHING, Advance, Applied
 from ingest.apply import apply_transactions
 from ingest.apply_listed import apply_accounts, apply_balances
+from ingest.budget import KIND, Budget
 from ingest.decide import Changeset, Feed
 from ingest.fetch import Pass, change_chunks, fetch_accounts, fetch_balances, listing_chunks
+from ingest.identity import PositionalIds, flag_positions
+from ingest.pace import Pace, circuit_seconds
 from ingest.settings import IngestSettings
 from ingest.store import Claim, FencedError, Outcome
 from kernel.database import Pool
@@ -82,6 +86,9 @@ class Desk(NamedTuple):
     pool: Pool
     settings: IngestSettings
     heard: Callable[[Progress], None] = lambda progress: None
+    # What limits its requests, and how often it polls; None leaves that to the process that stays.
+    budget: Budget | None = None
+    pace: Pace | None = None
 
 
 async def poll(desk: Desk, claim: Claim) -> Polled:
@@ -89,9 +96,14 @@ async def poll(desk: Desk, claim: Claim) -> Polled:
     try.
     """
     started = asyncio.get_running_loop().time()
-    renewing = asyncio.create_task(_renew(desk, claim))
+    KIND.set("transactions" if claim.feed == "transactions" else "listings")
+    renewing = asyncio.create_task(keep_lease(desk, claim))
     try:
         polled = await _poll_safely(desk, claim)
+    except asyncio.CancelledError:
+        # Whatever it was at, be it writing down a failure: nobody holds the target any more.
+        await asyncio.shield(_release(desk, claim, "the process was asked to end", pauses=False))
+        raise
     finally:
         renewing.cancel()
     metrics.RUNS.labels(claim.feed, polled.outcome).inc()
@@ -113,7 +125,8 @@ async def poll(desk: Desk, claim: Claim) -> Polled:
     return polled
 
 
-async def _renew(desk: Desk, claim: Claim) -> None:
+async def keep_lease(desk: Desk, claim: Claim) -> None:
+    """Renew the lease until cancelled."""
     while True:
         await asyncio.sleep(desk.settings.lease_seconds / 3)
         with suppress(psycopg.Error):
@@ -141,9 +154,6 @@ async def _poll_safely(desk: Desk, claim: Claim) -> Polled:
             return Polled(claim.feed, claim.account_id, "failed", error="database-unavailable")
         log.exception("a changeset could not be stored", feed=claim.feed, run_id=claim.run_id)
         return await _record(desk, claim, "failed", NotStoredError(f"SQLSTATE {error.sqlstate}"))
-    except asyncio.CancelledError:
-        await asyncio.shield(_release(desk, claim, "the process was asked to end", pauses=False))
-        raise
     except Exception as error:
         log.exception("a poll failed in an unforeseen way", feed=claim.feed, run_id=claim.run_id)
         return await _record(desk, claim, "failed", PollFailedError(type(error).__name__))
@@ -155,11 +165,14 @@ async def _record(desk: Desk, claim: Claim, outcome: Outcome, error: BankError |
         if error is None:
             await store.record_fenced(desk.pool, claim)
         else:
-            delay = decide.retry_delay(error, claim.failures + 1, jitter=_dice())
+            dice = _dice()
+            delay = decide.retry_delay(error, claim.failures + 1, jitter=dice)
+            # To be told to wait is no sickness of the account.
+            rest = None if outcome == "throttled" else circuit_seconds(claim.failures + 1, jitter=dice)
             # Pages of before and after a change do not fit together: what is left of such a pass is read
             # anew.
             void = isinstance(error, MutatedDuringPagination | CursorExpired)
-            await store.fail(desk.pool, claim, error, delay, outcome=outcome, void=void)
+            await store.fail(desk.pool, claim, error, delay, outcome=outcome, void=void, circuit_seconds=rest)
     except psycopg.Error:
         await _release(desk, claim, DATABASE_AWAY, pauses=True)
     return Polled(claim.feed, claim.account_id, outcome, error=None if error is None else str(error), cause=error)
@@ -184,12 +197,17 @@ async def _poll_feed(desk: Desk, claim: Claim) -> Polled:
         case "accounts":
             applied = await _poll_accounts(desk, claim)
         case "balances":
-            applied = await _poll_balances(desk, claim)
+            applied = await _poll_balances(await _with_former_ids(desk, claim), claim)
         case "transactions":
-            return await _poll_transactions(desk, claim)
+            return await _poll_transactions(await _with_former_ids(desk, claim), claim)
         case _:
             assert_never(claim.feed)
     return await _polled(desk, claim, applied, "complete")
+
+
+async def _with_former_ids(desk: Desk, claim: Claim) -> Desk:
+    """Asked once the target is ours: who decides about ids takes the lease away."""
+    return desk._replace(bank=await relink.renamed(desk.pool, desk.bank, claim.connection_id))
 
 
 async def _polled(desk: Desk, claim: Claim, applied: Applied, outcome: Outcome) -> Polled:
@@ -205,12 +223,16 @@ async def _poll_accounts(desk: Desk, claim: Claim) -> Applied:
     listed = await fetch_accounts(desk.bank, claim.connection_id)
     per_account = decide.feeds_per_account(desk.bank.capabilities, desk.settings.read_mode)
     targets = store.target_ways(claim.connection_id, per_account, desk.settings.poll_seconds)
-    return await apply_accounts(desk.pool, claim, listed, Advance("complete", spread=_spread()), targets)
+    return await apply_accounts(desk.pool, claim, listed, _finished(desk), targets)
 
 
 async def _poll_balances(desk: Desk, claim: Claim) -> Applied:
     listed = await fetch_balances(desk.bank, claim.connection_id, claim.account_id)
-    return await apply_balances(desk.pool, claim, listed, Advance("complete", spread=_spread()))
+    return await apply_balances(desk.pool, claim, listed, _finished(desk))
+
+
+def _finished(desk: Desk) -> Advance:
+    return Advance("complete", spread=_spread(), pace=desk.pace)
 
 
 async def _poll_transactions(desk: Desk, claim: Claim) -> Polled:
@@ -227,6 +249,9 @@ async def _poll_transactions(desk: Desk, claim: Claim) -> Polled:
             if (restarts := restarts + 1) > RESTARTS_MAX:
                 raise
             claim = replace(claim, checkpoint=None)
+        except PositionalIds as error:
+            await flag_positions(desk.pool, claim, error)
+            raise
         except CursorExpired:
             # Once: a bank that forgets every cursor would keep us at this for ever.
             if claim.cursor is None and claim.checkpoint is None:
@@ -238,17 +263,21 @@ async def _poll_transactions(desk: Desk, claim: Claim) -> Polled:
 async def _next_pass(desk: Desk, claim: Claim, deadline: float) -> Pass:
     """The pass that goes on from the target's checkpoint, or starts where the last complete one ended."""
     resumes = claim.checkpoint is not None
-    window, cursor = None, claim.checkpoint or claim.cursor
+    window, cursor, began = None, claim.checkpoint or claim.cursor, None
     by_changes = decide.reads_changes(desk.bank.capabilities, desk.settings.read_mode)
     if not by_changes and claim.checkpoint is not None:
-        window, cursor = decide.Checkpoint.decode(claim.checkpoint)
+        window, cursor, began = decide.Checkpoint.decode(claim.checkpoint)
     elif not by_changes:
         start = await store.listing_start(desk.pool, claim.account_id)
-        overlap = timedelta(days=desk.settings.overlap_days)
-        window, cursor = (
+        overlap = decide.lookback(timedelta(days=desk.settings.overlap_days), start.posting_lag)
+        window, cursor, began = (
             decide.listing_window(start.today, start.covered_to, start.oldest_open, overlap),
             None,
+            start.now,
         )
+    shows_all = claim.cursor is None if window is None else window.first == decide.HISTORY_BEGINS
+    if shows_all and not resumes:
+        await note_ahead(desk.pool, claim)
     return Pass(
         connection_id=claim.connection_id,
         account_id=claim.account_id,
@@ -258,6 +287,7 @@ async def _next_pass(desk: Desk, claim: Claim, deadline: float) -> Pass:
         window=window,
         chunk_rows=desk.settings.backfill_chunk_rows,
         deadline=deadline,
+        began=began,
     )
 
 
@@ -275,7 +305,7 @@ async def _read_pass(desk: Desk, claim: Claim, reading: Pass) -> tuple[Applied, 
                 applied += await storing
                 desk.heard(Progress(claim.feed, claim.account_id, applied.rows_seen))
             storing = asyncio.create_task(
-                apply_transactions(desk.pool, claim, changes, _advance(reading, changes, goes_on))
+                apply_transactions(desk.pool, claim, changes, _advance(desk, reading, changes, goes_on))
             )
             ended = changes.ends
         if storing is not None:
@@ -292,13 +322,13 @@ async def _read_pass(desk: Desk, claim: Claim, reading: Pass) -> tuple[Applied, 
     return applied, ended
 
 
-def _advance(reading: Pass, changes: Changeset, goes_on: bool) -> Advance:
+def _advance(desk: Desk, reading: Pass, changes: Changeset, goes_on: bool) -> Advance:
     if changes.ends:
-        return Advance("complete", cursor_from=reading.cursor, cursor=changes.cursor, spread=_spread())
+        return replace(_finished(desk), cursor_from=reading.cursor, cursor=changes.cursor)
     assert changes.cursor is not None
     checkpoint = changes.cursor
     if reading.window is not None:
-        checkpoint = decide.Checkpoint(reading.window, changes.cursor).encode()
+        checkpoint = decide.Checkpoint(reading.window, changes.cursor, reading.began).encode()
     return Advance("running" if goes_on else "partial", cursor_from=reading.cursor, checkpoint=checkpoint)
 
 

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -20,8 +21,10 @@ from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from ingest import metrics, store
+from ingest import metrics, store, webhooks
 from ingest.poll import Desk, poll
+from ingest.store import Kind
+from ingest.sweep import sweep
 from kernel.errors import BankmirrorError
 
 log = structlog.get_logger()
@@ -34,8 +37,12 @@ TICK_LIMIT_SECONDS = 10.0
 WEDGED_SECONDS = 3 * TICK_LIMIT_SECONDS
 # What the process ends with then; EX_TEMPFAIL, which a supervisor answers with a restart.
 WEDGED_EXIT_CODE = 75
+# Seconds between two marks of how far the mirror is kept: an answer as known at a moment waits for the next one.
+CLOCK_SECONDS = 1.0
 # Seconds between two rounds of forgetting old runs: each hour brings a few thousand at most.
 PRUNE_SECONDS = 3600.0
+# Polls of accounts and balances that this process can always begin, whatever the histories do.
+LISTING_SLOTS = 1
 # A refresh may use this share of the time at most, so that a large view does not keep the database busy for
 # ever.
 REFRESH_SHARE_MAX = 0.2
@@ -67,10 +74,17 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._limit_seconds / 10):
-            if time.monotonic() - self._seen > self._limit_seconds:
+        pause = self._limit_seconds / 10
+        looked = time.monotonic()
+        while not self._stopped.wait(pause):
+            now = time.monotonic()
+            if now - looked > self._limit_seconds / 2:
+                # We were asleep ourselves, stopped like the rest of the process: nobody could have reported.
+                self.report()
+            elif now - self._seen > self._limit_seconds:
                 self._give_up()
                 return
+            looked = now
 
 
 def end_process() -> None:
@@ -86,7 +100,9 @@ class Clockwork:
         self._desk = desk
         self._connection_id = connection_id
         self._watchdog = watchdog
-        self._polls: set[asyncio.Task[None]] = set()
+        # Polls under way, by the kind of slot that they hold.
+        self._polls: dict[Kind, set[asyncio.Task[None]]] = {"listings": set(), "transactions": set()}
+        self._looking: asyncio.Task[None] | None = None
         self._draining = False
         self._claiming = asyncio.Lock()
         self._next_refresh = 0.0
@@ -105,6 +121,7 @@ class Clockwork:
         self._every("tick", TICK_SECONDS, self._tick)
         self._every("refresh", self._desk.settings.refresh_seconds, self._refresh)
         self._every("prune", PRUNE_SECONDS, self._prune)
+        self._every("clock", CLOCK_SECONDS, self._move_clock)
         self._scheduler.start()
         self._watchdog.start()
 
@@ -120,49 +137,73 @@ class Clockwork:
         # nobody.
         async with self._claiming:
             self._scheduler.shutdown(wait=False)
-        if self._polls:
-            _, late = await asyncio.wait(self._polls, timeout=grace_seconds)
+        if self._looking is not None:
+            await self._looking
+        if polls := self._polls["listings"] | self._polls["transactions"]:
+            _, late = await asyncio.wait(polls, timeout=grace_seconds)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
 
     async def _tick(self) -> None:
+        await self._try_to_start()
+        # A tick that failed is still a tick: the database's absence does not end the process.
+        self._watchdog.report()
+
+    async def _try_to_start(self) -> None:
         try:
             async with asyncio.timeout(TICK_LIMIT_SECONDS), self._claiming:
                 await self._start_due()
         except (psycopg.OperationalError, TimeoutError, BankmirrorError) as error:
             log.warning("no targets could be claimed", error=type(error).__name__)
-        # A tick that failed is still a tick: the database's absence does not end the process.
-        self._watchdog.report()
+
+    def look(self) -> None:
+        """Look for due targets now, as somebody has just asked for some, and not at the next tick."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._try_to_start())
 
     async def _start_due(self) -> None:
-        free = self._desk.settings.concurrency - len(self._polls)
-        if self._draining or free <= 0:
-            return
-        for claim in await self._claim(free):
-            task = asyncio.create_task(self._work(claim))
-            self._polls.add(task)
-            task.add_done_callback(self._polls.discard)
+        """Fill the free slots, each with what it is there for.
 
-    async def _work(self, claim: store.Claim) -> None:
+        Accounts and balances have a slot of their own, since two thousand histories that are due must not keep
+        the balances waiting. In the others they come second: where a bank has no bulk balances there are as many of
+        them as of histories, and neither may starve the other.
+        """
+        slots: dict[Kind, int] = {"listings": LISTING_SLOTS, "transactions": self._desk.settings.concurrency}
+        for slot, size in slots.items():
+            free = size - len(self._polls[slot])
+            if self._draining or free <= 0:
+                continue
+            for claim in await self._claim(slot, free):
+                task = asyncio.create_task(self._work(slot, claim))
+                self._polls[slot].add(task)
+                task.add_done_callback(self._polls[slot].discard)
+
+    async def _work(self, slot: Kind, claim: store.Claim) -> None:
         """Poll, then go on with whatever else is due: a thousand accounts cannot wait for as many ticks."""
         claims = [claim]
         while claims:
-            await poll(self._desk, claims[0])
+            polled = await poll(self._desk, claims[0])
+            if polled.feed == "transactions" and polled.outcome == "complete" and not self._draining:
+                await sweep(self._desk, claims[0])
             try:
-                claims = [] if self._draining else await self._claim(1)
+                claims = [] if self._draining else await self._claim(slot, 1)
             except psycopg.OperationalError:
                 return
 
-    async def _claim(self, targets_max: int) -> list[store.Claim]:
-        settings = self._desk.settings
+    async def _claim(self, slot: Kind, targets_max: int) -> list[store.Claim]:
+        settings, budget = self._desk.settings, self._desk.budget
+        kinds: tuple[Kind, ...] = ("listings",) if slot == "listings" else ("transactions", "listings")
+        # Who would only wait for a permit holds a lease for nothing.
+        kinds = tuple(kind for kind in kinds if budget is None or not budget.is_short(kind))
         return await store.claim(
             self._desk.pool,
             connection_id=self._connection_id,
             holder=settings.worker,
             lease_seconds=settings.lease_seconds,
             targets_max=targets_max,
+            kinds=kinds,
         )
 
     async def _refresh(self) -> None:
@@ -180,9 +221,15 @@ class Clockwork:
             log.warning("views not refreshed", error=type(error).__name__, sqlstate=error.sqlstate)
         self._next_refresh = clock() + (clock() - started) * (1 / REFRESH_SHARE_MAX - 1)
 
+    async def _move_clock(self) -> None:
+        # A database that is away is said by the tick.
+        with suppress(psycopg.Error):
+            await store.move_clock(self._desk.pool)
+
     async def _prune(self) -> None:
         try:
             log.debug("old runs forgotten", runs=await store.prune_runs(self._desk.pool))
+            await store.prune_webhooks(self._desk.pool, webhooks.KEEP_SECONDS)
         except psycopg.Error as error:
             log.warning("old runs not forgotten", error=type(error).__name__, sqlstate=error.sqlstate)
 

@@ -1,6 +1,7 @@
 """Connections, targets, leases and runs. SQL runs only here and in what a changeset is applied with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from psycopg.types.json import Jsonb
 from banks.ports import BankError, BankReader
 from ingest import decide
 from ingest.decide import Feed
-from kernel.database import Connection, Pool
+from kernel.database import INGEST, Connection, Pool, make_pool
 from kernel.errors import StartupError
 from kernel.sql import load_queries
 
@@ -21,10 +22,18 @@ QUERIES = load_queries("ingest")
 VIEWS = ("daily_cash_flow",)
 
 Outcome = Literal["complete", "partial", "failed", "throttled", "fenced"]
+# What is claimed, and has requests set aside for it, apart from the other: accounts and balances, and the histories.
+Kind = Literal["listings", "transactions"]
 
 
 class FencedError(Exception):
     """Another process claimed the target while this one slept. Nothing of what it holds may be written."""
+
+
+class ClockSetBackError(BankError):
+    """The database's clock stands before the beginning of the run."""
+
+    slug = "database-clock-set-back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,8 @@ class Claim:
     lease_epoch: int
     run_id: int
     started_at: datetime
+    # Seconds since the feed last changed or was read, when it was claimed.
+    silent_seconds: float = 0.0
 
     @property
     def key(self) -> dict[str, Any]:
@@ -74,7 +85,9 @@ class ListingStart:
 
     covered_to: date | None
     oldest_open: date | None
+    posting_lag: timedelta | None
     today: date
+    now: datetime
 
 
 async def register(
@@ -110,6 +123,7 @@ async def register(
                 "capabilities": Jsonb(_capabilities(bank)),
             },
         )
+        await connection.execute(QUERIES["budget_ensure"], {"connection_id": connection_id})
         ways = target_ways(connection_id, feeds_per_account, interval_seconds)
         for query in ("targets_ensure", *(["targets_pace"] if sets_pace else []), "targets_choose"):
             await connection.execute(QUERIES[query], ways)
@@ -149,22 +163,45 @@ async def claim(
     lease_seconds: float,
     targets_max: int = 1,
     only: tuple[Feed, str] | None = None,
+    kinds: Sequence[Kind] = ("listings", "transactions"),
 ) -> list[Claim]:
-    """Lease due targets, or the one named by feed and account, and open a run for each; none may be free."""
-    feed, account_id = only or (None, None)
+    """Lease targets, and open a run for each: those due, of one kind after the other, or one that is named by feed and
+    account. None may be free.
+    """
     async with pool.connection() as connection, connection.cursor(row_factory=class_row(Claim)) as cursor:
+        if only is not None:
+            named = {"connection_id": connection_id, "feed": only[0], "account_id": only[1]}
+            free = await (await connection.execute(QUERIES["target_named"], named)).fetchall()
+        else:
+            free = await _lock_due(connection, connection_id, targets_max, kinds)
+        if not free:
+            return []
         await cursor.execute(
-            QUERIES["targets_claim"],
+            QUERIES["targets_lease"],
             {
                 "connection_id": connection_id,
                 "holder": holder,
                 "lease_seconds": lease_seconds,
-                "targets_max": targets_max,
-                "feed": feed,
-                "account_id": account_id,
+                "account_ids": [account_id for account_id, _ in free],
+                "feeds": [feed for _, feed in free],
             },
         )
         return await cursor.fetchall()
+
+
+async def _lock_due(
+    connection: Connection, connection_id: str, targets_max: int, kinds: Sequence[Kind]
+) -> list[tuple[str, Feed]]:
+    free: list[tuple[str, Feed]] = []
+    for kind in kinds:
+        due = {
+            "connection_id": connection_id,
+            "kind": kind,
+            "targets_max": targets_max - len(free),
+        }
+        if targets_max > len(free):
+            free += await (await connection.execute(QUERIES["targets_due"], due)).fetchall()
+    return free
 
 
 async def renew(pool: Pool, claim: Claim, lease_seconds: float) -> None:
@@ -174,18 +211,34 @@ async def renew(pool: Pool, claim: Claim, lease_seconds: float) -> None:
 
 
 async def hold_lease(connection: Connection, claim: Claim) -> None:
-    """Lock the target to the end of the transaction. Raises FencedError when the lease is no longer ours."""
-    row = await _row(connection, "target_lock", claim.key)
+    """Lock the target to the end of the transaction.
+
+    Raises FencedError when the lease is no longer ours, and ClockSetBackError rather than store something as known
+    before a moment that was answered about already.
+    """
+    row = await _row(connection, "target_lock", {**claim.key, "started_at": claim.started_at})
     if row is None or row["lease_epoch"] != claim.lease_epoch:
         raise FencedError
+    if row["clock_is_back"]:
+        raise ClockSetBackError(f"set the clock right, or wait until it is past {claim.started_at.isoformat()}")
 
 
-async def fail(pool: Pool, claim: Claim, error: BankError, delay: timedelta, *, outcome: Outcome, void: bool) -> None:
+async def fail(
+    pool: Pool,
+    claim: Claim,
+    error: BankError,
+    delay: timedelta,
+    *,
+    outcome: Outcome,
+    void: bool,
+    circuit_seconds: float | None = None,
+) -> None:
     """Record a failed run and when to try again. `void` forgets the checkpoint, as no longer valid."""
+    parks = decide.parks(error, claim.account_id)
     async with pool.connection() as connection:
         await connection.execute(
             QUERIES["target_fail"],
-            failure(claim, error, delay, void=void, parks=decide.parks(error, claim.account_id)),
+            failure(claim, error, delay, void=void, parks=parks, circuit_seconds=circuit_seconds),
         )
         await _end_run(connection, claim, outcome, str(error))
 
@@ -198,11 +251,13 @@ def failure(
     void: bool,
     parks: bool = False,
     doubted: bool = False,
+    circuit_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """The parameters of target_fail."""
+    """The parameters of target_fail. `circuit_seconds` is how long the target rests if only its account is sick."""
     return {
         **claim.key,
         "delay_seconds": delay / timedelta(seconds=1),
+        "circuit_seconds": circuit_seconds,
         "error": str(error),
         "void": void,
         "parks": parks,
@@ -274,10 +329,22 @@ async def refresh_views(pool: Pool) -> bool:
         return refreshed
 
 
+async def move_clock(pool: Pool) -> None:
+    """Show that the mirror is kept up to now, so that answers as known at a moment just past can be given."""
+    async with pool.connection() as connection:
+        await connection.execute(QUERIES["clock_move"])
+
+
 async def prune_runs(pool: Pool) -> int:
     """Forget runs that nobody will ask about any more; returns how many."""
     async with pool.connection() as connection:
         return await run_query(connection, "runs_prune")
+
+
+async def prune_webhooks(pool: Pool, keep_seconds: float) -> int:
+    """Forget webhooks that could not be replayed any more; returns how many."""
+    async with pool.connection() as connection:
+        return await run_query(connection, "webhooks_prune", {"keep_seconds": keep_seconds})
 
 
 async def quarantine_open(pool: Pool, connection_id: str) -> int:
@@ -309,3 +376,11 @@ async def _row(connection: Connection, query: str, parameters: Mapping[str, Any]
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES[query], parameters)
         return await cursor.fetchone()
+
+
+@asynccontextmanager
+async def open_mirror(database_url: str) -> AsyncIterator[Pool]:
+    """The mirror alone, in the role of ingest, for a command that asks no bank. Raises psycopg.Error."""
+    async with make_pool(database_url, INGEST, max_size=2) as pool:
+        await pool.wait(timeout=10.0)
+        yield pool

@@ -198,6 +198,23 @@ class TransferRejected(Problem):
     )
 
 
+class WebhookRefused(Problem):
+    """The webhook's signature is missing, wrong, or of another time."""
+
+    status, slug = 401, "webhook-refused"
+    advice = (
+        "For the bank that sends it: sign the exact body with the agreed secret, and send it within five minutes. "
+        "Nothing is lost by a webhook that is refused: the bank is polled anyway."
+    )
+
+
+class WebhooksOff(Problem):
+    """Webhooks are not taken here."""
+
+    status, slug = 503, "webhooks-off"
+    advice = "For the operator: set BANKMIRROR_WEBHOOK_SECRET to the secret that the bank signs with."
+
+
 class TransfersUnavailable(Problem):
     """The transfers service does not answer; the request had no effect."""
 
@@ -224,6 +241,17 @@ class StaleData(Problem):
     """The mirror is older than the request allows."""
 
     status, slug, retry_after_seconds = 503, "stale-data", 2
+
+
+class MomentOpen(Problem):
+    """What was known at that moment is not settled yet."""
+
+    status, slug, retry_after_seconds = 503, "moment-open", 2
+    advice = (
+        "A poll that began before that moment is still being stored, or none has begun since: an answer now might not "
+        "be the last word. Send the same request again after Retry-After seconds (at least 2), or ask for a moment "
+        "before `closed_until`. If that stands still, nothing is polled: bankmirror doctor says why."
+    )
 
 
 class DatabaseUnavailable(Problem):

@@ -7,9 +7,12 @@ from fastapi import Request, Response
 
 from kernel.errors import NotFound
 from readapi.cursors import Cursors
+from readapi.demand import note_read
 from readapi.store import Answer
 
 JSON = "application/json"
+# A year, which is as good as for ever to a cache.
+SETTLED = "private, max-age=31536000, immutable"
 # Freshness where the body is a bare list: header name by member of the envelope's "freshness".
 FRESHNESS_HEADERS = {
     "Bankmirror-Verdict": "verdict",
@@ -27,10 +30,13 @@ def page_keys(request: Request, cursor: str | None, key_count: int) -> list[str]
     return _cursors(request).read(request.url.path, request.query_params, cursor, key_count)
 
 
-def enveloped(request: Request, answer: Answer, *, kind: str = "account") -> Response:
-    """The answer as {"data", "freshness", "next_cursor"}. Raises NotFound, naming the kind of thing."""
+def enveloped(request: Request, answer: Answer, *, kind: str = "account", settled: bool = False) -> Response:
+    """The answer as {"data", "freshness", "next_cursor"}; a `settled` one is the same for ever. Raises NotFound, naming
+    the kind of thing.
+    """
     _require_found(answer, kind)
-    headers = _age_headers(answer)
+    note_read(request)
+    headers = {"Cache-Control": SETTLED} if settled else _age_headers(answer)
     next_cursor = "null"
     if answer.next is not None:
         cursor = _cursors(request).make(request.url.path, request.query_params, answer.next)
@@ -41,9 +47,10 @@ def enveloped(request: Request, answer: Answer, *, kind: str = "account") -> Res
     return Response(body.encode(), 200, headers, JSON)
 
 
-def bare(answer: Answer) -> Response:
+def bare(request: Request, answer: Answer) -> Response:
     """The answer's list alone, with its freshness in headers: the contract of `activity`. Raises NotFound."""
     _require_found(answer, "account")
+    note_read(request)
     headers = _age_headers(answer)
     freshness = json.loads(answer.freshness)
     for header, member in FRESHNESS_HEADERS.items():

@@ -1,5 +1,6 @@
 """Wiring: the read API as an ASGI application, and as a process of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from kernel.problems import install_problem_handlers
 from kernel.settings import secret
 from readapi import health, routes
 from readapi.cursors import Cursors
+from readapi.demand import Demand
 from readapi.documentation import install_documentation
 from readapi.edge import Edge
 from readapi.metrics import Metrics
@@ -44,9 +46,13 @@ def create_api(settings: ReadapiSettings, metrics: Metrics) -> FastAPI:
         api.state.pool = pool
         # Not waiting for a connection: a database that is away is said by every answer, and heals by itself.
         await pool.open(wait=False)
+        api.state.demand = Demand(pool)
+        telling = asyncio.create_task(api.state.demand.tell())
         try:
             yield
         finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
             await pool.close()
 
     api = FastAPI(

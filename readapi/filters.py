@@ -4,10 +4,10 @@ One that is not listed is refused, so that a typo in a filter never answers with
 """
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kernel.money import AMOUNT_MINOR_LIMIT, UnknownCurrencyError, all_currencies, exponent
@@ -23,6 +23,10 @@ NO_NUL = r"^[^\x00]*$"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
+# RFC 3339. Without an offset nobody could say which moment is meant.
+_MOMENT = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(\.\d+)?(?:([Zz])|([+-](?:[01]\d|2[0-3]):[0-5]\d))", re.ASCII
+)
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 
 
@@ -40,6 +44,28 @@ def _only_iso(value: Any) -> Any:
     return value
 
 
+def read_moment(value: Any) -> Any:
+    """A moment from text as RFC 3339 has it, to the microsecond. Raises PydanticCustomError, which is a ValueError."""
+    if not isinstance(value, str):
+        return value
+    written = _MOMENT.fullmatch(value)
+    if written is None:
+        # In a query, a plus sign that is not escaped means a space.
+        hint = "; write + as %2B" if re.search(r" \d{2}:\d{2}$", value) else ""
+        raise PydanticCustomError(
+            "moment_format",
+            "should be a moment with its offset, as 2026-01-31T23:59:59Z{hint}",
+            {"hint": hint},
+        )
+    day, clock, fraction, _, offset = written.groups()
+    microseconds = fraction[:7].ljust(7, "0") if fraction else ""
+    try:
+        # In UTC from here on: PostgreSQL takes no offset of sixteen hours or more.
+        return datetime.fromisoformat(f"{day}T{clock}{microseconds}{offset or '+00:00'}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("moment_range", "is not a day and a time that there are") from None
+
+
 def _only_listed(value: str) -> str:
     # An empty answer would say that there is no such money, where there is no such currency.
     try:
@@ -51,6 +77,15 @@ def _only_listed(value: str) -> str:
 
 Id = Annotated[str, Field(min_length=1, max_length=ID_LENGTH, pattern=NO_NUL)]
 Day = Annotated[date, BeforeValidator(_only_iso)]
+Moment = Annotated[AwareDatetime, BeforeValidator(read_moment)]
+KnownAt = Annotated[
+    Moment | None,
+    Field(
+        description="Answer with what was known at this moment. Such an answer is the same bytes for ever; a moment at "
+        "which something may still be stored is refused for now.",
+        examples=["2026-01-31T23:59:59Z"],
+    ),
+]
 CurrencyCode = Annotated[
     str,
     Field(
@@ -63,6 +98,9 @@ CurrencyCode = Annotated[
 # The bounds stand before the validator: after it, pydantic would keep them and OpenAPI would lose them.
 AmountMinor = Annotated[int, Field(ge=0, lt=AMOUNT_MINOR_LIMIT), BeforeValidator(_only_digits)]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT), BeforeValidator(_only_digits)]
+
+
+BALANCES_AS_OF = "Answer with the newest balance that the bank stated for a time up to this moment."
 
 
 class Asked(BaseModel):
@@ -94,6 +132,13 @@ class PageQuery(Asked):
     )
 
 
+class BalancesOfAccountQuery(PageQuery):
+    """Which balances of an account."""
+
+    as_of: Moment | None = Field(None, description=BALANCES_AS_OF)
+    known_at: KnownAt = None
+
+
 class AccountsQuery(PageQuery):
     """Which accounts."""
 
@@ -105,6 +150,8 @@ class BalancesQuery(PageQuery):
     """Which balances."""
 
     currency: CurrencyCode | None = Field(None, description="Only balances in this currency, an ISO 4217 code.")
+    as_of: Moment | None = Field(None, description=BALANCES_AS_OF)
+    known_at: KnownAt = None
 
 
 class FeedsQuery(PageQuery):
@@ -143,6 +190,12 @@ class TransactionsQuery(_Period):
     counterparty_account_id: Id | None = Field(
         None, description="Only entries with this account at the other side, where the bank names it."
     )
+    as_of: Moment | None = Field(
+        None,
+        description="Only entries that the bank had made by this moment and, where they are posted, booked by its day "
+        "(UTC); as they are known now, or at `known_at`.",
+    )
+    known_at: KnownAt = None
 
     @model_validator(mode="after")
     def _amounts_in_order(self) -> Self:
@@ -153,7 +206,7 @@ class TransactionsQuery(_Period):
 
     def filters(self) -> dict[str, str]:
         """The filters that are set, by the names that the store gives them."""
-        chosen = self.model_dump(exclude_none=True, exclude={"limit", "cursor"}, mode="json")
+        chosen = self.model_dump(exclude_none=True, exclude={"limit", "cursor", "known_at"}, mode="json")
         return {name: str(value) for name, value in chosen.items()}
 
 
@@ -163,3 +216,18 @@ class CashFlowQuery(_Period):
     account_id: Id | None = Field(None, description="Only this account.")
     currency: CurrencyCode | None = Field(None, description="Only this currency, an ISO 4217 code.")
     group: Literal["day", "week", "month"] = Field("day", description="Weeks begin on Monday.")
+    known_at: KnownAt = None
+
+
+class DiffQuery(_Period):
+    """Between which moments, and of which booking dates."""
+
+    known_from: Moment = Field(description="The earlier moment.", examples=["2026-02-01T00:00:00Z"])
+    known_to: Moment = Field(description="The later moment.", examples=["2026-02-15T00:00:00Z"])
+    account_id: Id | None = Field(None, description="Only this account.")
+
+    @model_validator(mode="after")
+    def _moments_in_order(self) -> Self:
+        if self.known_from > self.known_to:
+            raise PydanticCustomError("known_from_after_known_to", "known_from must not be after known_to")
+        return self

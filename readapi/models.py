@@ -36,11 +36,17 @@ class Freshness(Shape):
     remedy: str | None = Field(description="What to do about it.")
 
 
+class FreshnessThen(Freshness):
+    """How far the answer could be trusted at `known_at`. It says nothing of today, and so it never changes."""
+
+    known_at: AwareDatetime
+
+
 class Envelope(Shape, Generic[Data]):
     """An answer, its age, and where it goes on."""
 
     data: Data
-    freshness: Freshness
+    freshness: Freshness | FreshnessThen = Field(description="With `known_at`: as it was then; the times are null.")
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one.")
 
 
@@ -62,7 +68,7 @@ class Balance(Shape):
     )
     available: str | None
     as_of: AwareDatetime
-    synced_at: AwareDatetime
+    synced_at: AwareDatetime | None = Field(description="When we last confirmed it; null at a moment in the past.")
 
 
 class AccountBalance(Balance):
@@ -81,7 +87,9 @@ class PastBalance(Shape):
     available: str | None
     as_of: AwareDatetime
     known_from: AwareDatetime = Field(description="When we first saw it.")
-    last_seen_at: AwareDatetime = Field(description="When the bank last confirmed it unchanged.")
+    last_seen_at: AwareDatetime | None = Field(
+        description="When the bank last confirmed it unchanged; null at a moment in the past."
+    )
 
 
 class AccountBalances(Shape):
@@ -157,8 +165,10 @@ class Revision(Shape):
     booked_on: date | None
     known_from: AwareDatetime
     known_to: AwareDatetime
-    ended_by: Literal["changed", "settled", "removed", "absent"]
-    successor_id: str | None = Field(description="The posted transaction that a settled pending one became.")
+    ended_by: Literal["changed", "settled", "removed", "absent", "rekeyed"]
+    successor_id: str | None = Field(
+        description="The posted transaction that a settled pending one became, or the new id of a re-keyed one."
+    )
     untrusted: Untrusted
 
 
@@ -197,8 +207,71 @@ class CashFlowPeriod(Shape):
 class CashFlow(Shape):
     """Money in and out by period, and the view that it was read from."""
 
-    view: View
+    view: View | None = Field(description="Null with `known_at`: computed from the entries and no view.")
     periods: list[CashFlowPeriod]
+
+
+Kind = Literal["new", "late", "returned", "corrected", "re-dated", "settled", "rekeyed", "removed", "absent"]
+
+
+class Effect(Shape):
+    """What a difference does to the posted money of the asked days."""
+
+    currency: Currency
+    effect_minor: MinorUnits
+    effect: Amount
+
+
+class Difference(Shape):
+    """A transaction that was known otherwise at `known_to` than at `known_from`."""
+
+    account_id: str
+    kind: Kind = Field(
+        description="`new`; `late`: booked on a day before known_from; `returned`: it was gone before; `corrected`: "
+        "`changed` names the fields; `re-dated`: the booking date moved; `settled`: pending became posted; `rekeyed`: "
+        "another id and nothing else; `removed` by the bank; `absent`: not shown any more."
+    )
+    day: date = Field(description="Its booking date before, or now if it is new; while pending, the day it was made.")
+    transaction_id: str
+    successor_id: str | None = Field(description="What one that is gone became, where that was known before.")
+    effects: list[Effect] = Field(description="One a currency; zero while nothing is posted.")
+    changed: list[str] = Field(description="The fields that differ.")
+    before: CurrentTransaction | None
+    after: CurrentTransaction | None
+
+
+class KindSum(Shape):
+    """The differences of one kind."""
+
+    kind: Kind
+    entries: int
+    effect_minor: MinorUnits
+    effect: Amount
+
+
+class DiffSummary(Shape):
+    """One account and currency: the posted money of the asked days as it was known at both moments, and why."""
+
+    account_id: str
+    currency: Currency
+    known_from_minor: MinorUnits
+    known_from: Amount
+    known_to_minor: MinorUnits
+    known_to: Amount
+    change_minor: MinorUnits
+    change: Amount
+    explained_minor: int = Field(description="The sum of the differences' effects.")
+    ties: bool = Field(description="Whether the differences explain the whole change.")
+    kinds: list[KindSum]
+
+
+class Diff(Shape):
+    """Why days changed between two moments: a summary of all pages, and a page of the differences."""
+
+    known_from: AwareDatetime
+    known_to: AwareDatetime
+    summary: list[DiffSummary]
+    differences: list[Difference]
 
 
 class Feed(Shape):
@@ -250,6 +323,10 @@ class Balances(Envelope[list[AccountBalance]]):
 
 class CashFlows(Envelope[CashFlow]):
     """Money in and out."""
+
+
+class Diffs(Envelope[Diff]):
+    """What changed."""
 
 
 class Sync(Envelope[SyncHealth]):

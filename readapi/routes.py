@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from kernel import errors
 from kernel.database import Pool
-from readapi import examples, models, store
+from readapi import examples, models, moments, store
 from readapi.answers import FRESHNESS_HEADERS, bare, enveloped, page_keys
 from readapi.documentation import problem_responses
 from readapi.filters import (
@@ -15,11 +15,12 @@ from readapi.filters import (
     NO_NUL,
     AccountsQuery,
     ActivityQuery,
+    BalancesOfAccountQuery,
     BalancesQuery,
     CashFlowQuery,
+    DiffQuery,
     FeedsQuery,
     Nothing,
-    PageQuery,
     TransactionsQuery,
 )
 
@@ -53,12 +54,16 @@ _OVERLOADED = (errors.DatabaseUnavailable, errors.QueryTimeout, errors.Overloade
 _LIST = problem_responses(errors.ValidationFailed, errors.CursorInvalid, *_OVERLOADED)
 _ONE = problem_responses(errors.ValidationFailed, errors.NotFound, *_OVERLOADED)
 _LIST_OF_ONE = problem_responses(errors.ValidationFailed, errors.NotFound, errors.CursorInvalid, *_OVERLOADED)
+_LIST_AT = problem_responses(errors.ValidationFailed, errors.CursorInvalid, errors.MomentOpen, *_OVERLOADED)
+_LIST_OF_ONE_AT = problem_responses(
+    errors.ValidationFailed, errors.NotFound, errors.CursorInvalid, errors.MomentOpen, *_OVERLOADED
+)
 _AGE: dict[str, Any] = {
     "Cache-Control": {
         "schema": {"type": "string"},
-        "description": "private, max-age=<seconds until fresh_until>",
+        "description": "private, max-age=<seconds until fresh_until>; a year and immutable with known_at",
     },
-    "Age": {"schema": {"type": "integer"}, "description": "Seconds since synced_at."},
+    "Age": {"schema": {"type": "integer"}, "description": "Seconds since synced_at; not with known_at."},
 }
 _ACTIVITY_HEADERS = {**_AGE, **{name: {"schema": {"type": "string"}} for name in FRESHNESS_HEADERS}}
 
@@ -117,7 +122,7 @@ async def list_activity(request: Request, account_id: AccountId, query: Annotate
 
     Freshness is in the headers here.
     """
-    return bare(await store.list_activity(_pool(request), account_id, limit=query.limit))
+    return bare(request, await store.list_activity(_pool(request), account_id, limit=query.limit))
 
 
 @router.get(
@@ -126,19 +131,18 @@ async def list_activity(request: Request, account_id: AccountId, query: Annotate
     operation_id="list_transactions",
     summary="Transactions by filters",
     response_model=models.Transactions,
-    responses={200: {"headers": _AGE, **examples.answered(examples.TRANSACTIONS)}, **_LIST_OF_ONE},
+    responses={200: {"headers": _AGE, **examples.answered(examples.TRANSACTIONS)}, **_LIST_OF_ONE_AT},
 )
 async def list_transactions(
     request: Request, account_id: AccountId, query: Annotated[TransactionsQuery, Query()]
 ) -> Response:
-    """The transactions that the bank shows now, newest first. All filters given must hold."""
+    """The transactions that the bank shows now, or that we knew at a moment, newest first. All filters must hold."""
     before = page_keys(request, query.cursor, 2)
-    return enveloped(
-        request,
-        await store.list_transactions(
-            _pool(request), account_id, filters=query.filters(), before=before, limit=query.limit
-        ),
-    )
+    asked: dict[str, Any] = {"filters": query.filters(), "before": before, "limit": query.limit}
+    if query.known_at is None:
+        return enveloped(request, await store.list_transactions(_pool(request), account_id, **asked))
+    known = await moments.list_transactions(_pool(request), account_id, known_at=query.known_at, **asked)
+    return enveloped(request, known, settled=True)
 
 
 @router.get(
@@ -164,17 +168,19 @@ async def get_transaction(
     operation_id="list_account_balances",
     summary="An account's balances, now and before",
     response_model=models.BalancesOfAccount,
-    responses={200: {"headers": _AGE}, **_LIST_OF_ONE},
+    responses={200: {"headers": _AGE}, **_LIST_OF_ONE_AT},
 )
 async def list_account_balances(
-    request: Request, account_id: AccountId, query: Annotated[PageQuery, Query()]
+    request: Request, account_id: AccountId, query: Annotated[BalancesOfAccountQuery, Query()]
 ) -> Response:
-    """The balances as the bank states them, and a page of those that it stated before, newest first."""
+    """The balances as the bank states them, or stated them at a moment, and a page of those before, newest first."""
     before = page_keys(request, query.cursor, 2)
-    return enveloped(
-        request,
-        await store.list_balance_history(_pool(request), account_id, before=before, limit=query.limit),
-    )
+    asked: dict[str, Any] = {"before": before, "limit": query.limit}
+    if query.known_at is None and query.as_of is None:
+        return enveloped(request, await store.list_balance_history(_pool(request), account_id, **asked))
+    at: dict[str, Any] = {"known_at": query.known_at, "as_of": query.as_of}
+    known = await moments.list_balance_history(_pool(request), account_id, **at, **asked)
+    return enveloped(request, known, settled=query.known_at is not None)
 
 
 @router.get(
@@ -183,15 +189,16 @@ async def list_account_balances(
     operation_id="list_balances",
     summary="All balances",
     response_model=models.Balances,
-    responses={200: {"headers": _AGE, **examples.answered(examples.BALANCES)}, **_LIST},
+    responses={200: {"headers": _AGE, **examples.answered(examples.BALANCES)}, **_LIST_AT},
 )
 async def list_balances(request: Request, query: Annotated[BalancesQuery, Query()]) -> Response:
-    """The latest balance of every account, by account and currency."""
+    """The latest balance of every account, or the one at a moment, by account and currency."""
     after = page_keys(request, query.cursor, 2)
-    return enveloped(
-        request,
-        await store.list_balances(_pool(request), currency=query.currency, after=after, limit=query.limit),
-    )
+    asked: dict[str, Any] = {"currency": query.currency, "after": after, "limit": query.limit}
+    if query.known_at is None and query.as_of is None:
+        return enveloped(request, await store.list_balances(_pool(request), **asked))
+    known = await moments.list_balances(_pool(request), known_at=query.known_at, as_of=query.as_of, **asked)
+    return enveloped(request, known, settled=query.known_at is not None)
 
 
 @router.get(
@@ -200,7 +207,7 @@ async def list_balances(request: Request, query: Annotated[BalancesQuery, Query(
     operation_id="list_cash_flow",
     summary="Money in and out by period",
     response_model=models.CashFlows,
-    responses={200: {"headers": _AGE, **examples.answered(examples.CASH_FLOW)}, **_LIST_OF_ONE},
+    responses={200: {"headers": _AGE, **examples.answered(examples.CASH_FLOW)}, **_LIST_OF_ONE_AT},
 )
 async def list_cash_flow(request: Request, query: Annotated[CashFlowQuery, Query()]) -> Response:
     """Posted money by account, currency and booking date; a quarter back from today unless days are given.
@@ -208,20 +215,48 @@ async def list_cash_flow(request: Request, query: Annotated[CashFlowQuery, Query
     Currencies are never added up. `view` says when the totals were computed.
     """
     after = page_keys(request, query.cursor, 3)
-    last = query.last or max(datetime.now(UTC).date(), query.first or date.min)
-    return enveloped(
-        request,
-        await store.list_cash_flow(
-            _pool(request),
-            account_id=query.account_id,
-            currency=query.currency,
-            first=query.first or _days_before(last, CASH_FLOW_DAYS),
-            last=last,
-            group=query.group,
-            after=after,
-            limit=query.limit,
-        ),
+    today = (query.known_at or datetime.now(UTC)).date()
+    last = query.last or max(today, query.first or date.min)
+    asked: dict[str, Any] = {
+        "account_id": query.account_id,
+        "currency": query.currency,
+        "first": query.first or _days_before(last, CASH_FLOW_DAYS),
+        "last": last,
+        "group": query.group,
+        "after": after,
+        "limit": query.limit,
+    }
+    if query.known_at is None:
+        return enveloped(request, await store.list_cash_flow(_pool(request), **asked))
+    known = await moments.list_cash_flow(_pool(request), known_at=query.known_at, **asked)
+    return enveloped(request, known, settled=True)
+
+
+@router.get(
+    "/banking/diff",
+    tags=["reports"],
+    operation_id="list_differences",
+    summary="Why past days changed",
+    response_model=models.Diffs,
+    responses={200: {"headers": _AGE}, **_LIST_OF_ONE_AT},
+)
+async def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> Response:
+    """Every transaction that was known otherwise at one moment than at another, with what kind of change it is.
+
+    The summary ties: the change of each total is the sum of the differences' effects. Days are booking dates.
+    """
+    after = page_keys(request, query.cursor, 3)
+    known = await moments.list_differences(
+        _pool(request),
+        known_from=query.known_from,
+        known_to=query.known_to,
+        account_id=query.account_id,
+        first=query.first,
+        last=query.last,
+        after=after,
+        limit=query.limit,
     )
+    return enveloped(request, known, settled=True)
 
 
 @router.get(

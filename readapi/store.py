@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from typing import LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 import structlog
@@ -26,13 +26,15 @@ TRANSACTION_FILTERS: Mapping[str, LiteralString] = {
     "min_amount_minor": "abs(entry.amount_minor) >= %(min_amount_minor)s::bigint",
     "max_amount_minor": "abs(entry.amount_minor) <= %(max_amount_minor)s::bigint",
     "counterparty_account_id": "entry.counterparty_account_id = %(counterparty_account_id)s",
+    "as_of": "entry.created_at <= %(as_of)s::timestamptz "
+    "AND (entry.booked_on IS NULL OR entry.booked_on <= (%(as_of)s::timestamptz AT TIME ZONE 'UTC')::date)",
 }
 
 Parameters = dict[str, str | None]
 
 
 class Answer(NamedTuple):
-    """One endpoint's answer, as readapi/queries.sql describes it."""
+    """One endpoint's answer, as readapi/queries/now.sql describes it."""
 
     found: bool
     data: str
@@ -189,16 +191,25 @@ async def count_feeds(pool: Pool) -> list[FeedCount]:
 @cache
 def transactions_query(names: frozenset[str]) -> LiteralString:
     """The text of transactions_list with the conditions of the filters that are set."""
+    return with_filters(QUERIES["transactions_list"], names)
+
+
+def with_filters(query: LiteralString, names: frozenset[str]) -> LiteralString:
+    """A query of transactions with the conditions of the filters that are set."""
     conditions = [condition for name, condition in TRANSACTION_FILTERS.items() if name in names]
-    return QUERIES["transactions_list"].replace(
-        "/* filters */", "".join(f"AND {condition} " for condition in conditions)
-    )
+    return query.replace("/* filters */", "".join(f"AND {condition} " for condition in conditions))
 
 
 async def _ask(pool: Pool, query: LiteralString, parameters: Parameters) -> Answer:
-    async def work(connection: Connection) -> Answer:
+    return Answer._make(await ask_row(pool, query, parameters))
+
+
+async def ask_row(pool: Pool, query: LiteralString, parameters: Parameters) -> tuple[Any, ...]:
+    """The one row of a query, in one round trip. Raises a Problem."""
+
+    async def work(connection: Connection) -> tuple[Any, ...]:
         cursor = await connection.execute(query, parameters, prepare=True)
-        return Answer._make(await cursor.fetchone() or ())
+        return await cursor.fetchone() or ()
 
     try:
         return await read(pool, work)

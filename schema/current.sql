@@ -69,6 +69,18 @@ $$;
 
 COMMENT ON FUNCTION audit.framed(VARIADIC fields text[]) IS 'Text fields as bytes, each behind its length as eight bytes.';
 
+CREATE FUNCTION read.closed_until(account text DEFAULT NULL::text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT least((SELECT mark FROM read.clock),
+                 (SELECT min(run.started_at) FROM read.open_runs AS run
+                   WHERE run.connection_id = ANY (ARRAY(
+                         SELECT connection_id FROM read.accounts
+                          WHERE account IS NULL OR account_id = account))))
+$$;
+
+COMMENT ON FUNCTION read.closed_until(account text) IS 'Before this moment, what was known of an account (null: of all) is settled: no answer about it will ever change.';
+
 CREATE FUNCTION read.freshness(feeds text[], accounts text[] DEFAULT NULL::text[]) RETURNS TABLE(verdict read.verdict, synced_at timestamp with time zone, as_of timestamp with time zone, fresh_until timestamp with time zone, reason text, remedy text)
     LANGUAGE sql STABLE
     AS $$
@@ -87,6 +99,47 @@ CREATE FUNCTION read.freshness(feeds text[], accounts text[] DEFAULT NULL::text[
 $$;
 
 COMMENT ON FUNCTION read.freshness(feeds text[], accounts text[]) IS 'The worst freshness over some feeds of some accounts (null: all of them), always one row.';
+
+CREATE FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[] DEFAULT NULL::text[]) RETURNS TABLE(verdict read.verdict, synced_at timestamp with time zone, as_of timestamp with time zone, fresh_until timestamp with time zone, reason text, remedy text, known_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+    WITH judged AS (
+        SELECT account.account_id, listed.feed, best.fresh_until,
+               coalesce(best.verdict, 'unknown'::read.verdict) AS verdict
+          FROM read.accounts AS account
+         CROSS JOIN unnest(freshness_at.feeds) AS listed (feed)
+          -- A feed that changed from one for all accounts to one for each was as good as the better of the two.
+          LEFT JOIN LATERAL (
+               SELECT (CASE WHEN spell.fresh_until < freshness_at.moment THEN 'stale'
+                            WHEN spell.refused OR NOT spell.complete THEN 'partial'
+                            ELSE 'fresh' END)::read.verdict AS verdict, spell.fresh_until
+                 FROM (VALUES (true), (false)) AS way (for_all)
+                CROSS JOIN LATERAL (
+                      SELECT * FROM read.confirmations AS one
+                       WHERE one.account_id = account.account_id AND one.feed = listed.feed AND one.for_all = way.for_all
+                         AND one.known_from <= freshness_at.moment
+                       ORDER BY one.known_from DESC LIMIT 1) AS spell
+                ORDER BY 1, 2 DESC LIMIT 1) AS best ON true
+         WHERE account.first_seen_at <= freshness_at.moment
+           AND account.account_id = ANY (coalesce(freshness_at.accounts, ARRAY(SELECT account_id FROM read.accounts))))
+    SELECT coalesce(max(judged.verdict), 'unknown'),
+           NULL::timestamptz, NULL::timestamptz, NULL::timestamptz,
+           CASE WHEN count(*) = 0 THEN 'no account had been read from the bank yet'
+                ELSE (array_agg(CASE judged.verdict
+                    WHEN 'unknown' THEN format('%s of %s: not read from the bank yet at that moment', judged.feed, judged.account_id)
+                    WHEN 'stale' THEN format('%s of %s: not confirmed by the bank at that moment; fresh until %s', judged.feed,
+                        judged.account_id, to_char(judged.fresh_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+                    WHEN 'partial' THEN format('%s of %s: not all of it was in the mirror at that moment', judged.feed, judged.account_id)
+                    END ORDER BY judged.verdict DESC, judged.account_id, judged.feed))[1] END,
+           CASE coalesce(max(judged.verdict), 'unknown')
+                WHEN 'unknown' THEN 'ask for a later known_at'
+                WHEN 'stale' THEN 'what happened at the bank shortly before that moment may be missing; see a later known_at'
+                WHEN 'partial' THEN 'do not rely on totals of that moment; see a later known_at' END,
+           freshness_at.moment
+      FROM judged
+$$;
+
+COMMENT ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) IS 'The worst verdict over some feeds of some accounts (null: all that there were) as it was at a closed moment, always one row.';
 
 CREATE FUNCTION read.refresh() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -134,6 +187,95 @@ CREATE FUNCTION read.shown(raw text) RETURNS text
     RETURN "left"(regexp_replace("left"(raw, 2000), '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\U000E0000-\U000E0FFF]+'::text, ' '::text, 'g'::text), 140);
 
 COMMENT ON FUNCTION read.shown(raw text) IS 'Third-party text made safe to show: without control, bidi, zero-width and tag characters, at most 140 characters.';
+
+CREATE FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) RETURNS TABLE(account_id text, booked_on date, currency text, in_minor numeric, out_minor numeric, entries numeric)
+    LANGUAGE sql STABLE
+    AS $$
+    -- Today's totals, less what came since, plus what has gone since: costs by changes and not by transactions.
+    SELECT moved.account_id, moved.booked_on, moved.currency, sum(moved.in_minor), sum(moved.out_minor), sum(moved.entries)
+      FROM (SELECT total.account_id, total.booked_on, total.currency, total.in_minor, total.out_minor, total.entries::numeric
+              FROM read.daily_totals AS total
+             WHERE total.account_id = ANY (totals_at.accounts)
+               AND total.booked_on BETWEEN totals_at.first_day AND totals_at.last_day
+            UNION ALL
+            SELECT came.account_id, came.booked_on, came.currency,
+                   -greatest(came.amount_minor, 0), -least(came.amount_minor, 0), -1
+              FROM read.transactions AS came
+             WHERE came.account_id = ANY (totals_at.accounts) AND came.known_from > totals_at.moment
+               AND came.status = 'posted' AND came.booked_on BETWEEN totals_at.first_day AND totals_at.last_day
+            UNION ALL
+            SELECT gone.account_id, gone.booked_on, gone.currency,
+                   greatest(gone.amount_minor, 0), least(gone.amount_minor, 0), 1
+              FROM read.transaction_past AS gone
+             WHERE gone.account_id = ANY (totals_at.accounts)
+               AND gone.known_to > totals_at.moment AND gone.known_from <= totals_at.moment
+               AND gone.status = 'posted' AND gone.booked_on BETWEEN totals_at.first_day AND totals_at.last_day) AS moved
+     GROUP BY moved.account_id, moved.booked_on, moved.currency
+    HAVING sum(moved.entries) <> 0 OR sum(moved.in_minor) <> 0 OR sum(moved.out_minor) <> 0
+$$;
+
+COMMENT ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) IS 'Posted money in and out by account and booking date, as it was known at a closed moment.';
+
+CREATE FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN md5((ROW(status, day, amount_minor, currency, type, description, counterparty_name, counterparty_account_id, client_reference))::text);
+
+COMMENT ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) IS 'The fields of a transaction that stay when a bank gives it another id. Twins of one day share it: they are told apart by counting.';
+
+CREATE FUNCTION sync.move_clock() RETURNS timestamp with time zone
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    UPDATE sync.clock SET mark = greatest(mark, clock_timestamp()) RETURNING mark
+$$;
+
+COMMENT ON FUNCTION sync.move_clock() IS 'Move the mark to now, unless the clock was set back.';
+
+CREATE FUNCTION sync.note_confirmation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    refused text[];
+BEGIN
+    refused := ARRAY(
+        SELECT DISTINCT kept.account_id
+          FROM sync.quarantine AS kept
+         WHERE kept.resolved_at IS NULL
+           AND kept.connection_id = NEW.connection_id
+           AND kept.feed = NEW.feed
+           AND (NEW.account_id = '' OR kept.account_id IN ('', NEW.account_id))
+         ORDER BY kept.account_id);
+    UPDATE sync.confirmations AS spell
+       SET fresh_until = greatest(spell.fresh_until, NEW.fresh_until)
+     WHERE (spell.connection_id, spell.account_id, spell.feed) = (NEW.connection_id, NEW.account_id, NEW.feed)
+       AND spell.known_from = (
+           SELECT max(last.known_from) FROM sync.confirmations AS last
+            WHERE (last.connection_id, last.account_id, last.feed) = (NEW.connection_id, NEW.account_id, NEW.feed))
+       AND (spell.complete, spell.refused_accounts) = (NEW.complete, refused)
+       -- A spell that was over stays over: somebody may have been told so.
+       AND spell.fresh_until >= now();
+    IF NOT FOUND THEN
+        INSERT INTO sync.confirmations (connection_id, account_id, feed, fresh_until, complete, refused_accounts)
+        VALUES (NEW.connection_id, NEW.account_id, NEW.feed, NEW.fresh_until, NEW.complete, refused)
+        ON CONFLICT (connection_id, account_id, feed, known_from) DO UPDATE
+           SET fresh_until = excluded.fresh_until, complete = excluded.complete,
+               refused_accounts = excluded.refused_accounts;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION sync.note_confirmation() IS 'Keep what a target''s state said, in the transaction that changed it.';
+
+CREATE FUNCTION sync.run_start() RETURNS timestamp with time zone
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT greatest(clock_timestamp(), mark + interval '1 us') FROM sync.clock
+$$;
+
+COMMENT ON FUNCTION sync.run_start() IS 'When a run begins: now, or just after the mark if the clock was set back.';
 
 CREATE FUNCTION transfer.check_move() RETURNS trigger
     LANGUAGE plpgsql
@@ -248,6 +390,60 @@ CREATE TABLE audit.head (
 );
 
 COMMENT ON TABLE audit.head IS 'The end of the chain. Its one row is locked by whoever appends, so that the chain cannot fork.';
+
+CREATE TABLE sync.account_links (
+    account_id text NOT NULL,
+    listed_id text NOT NULL,
+    connection_id text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    currency text NOT NULL,
+    evidence text DEFAULT 'resembles'::text NOT NULL,
+    rows_seen bigint DEFAULT 0 NOT NULL,
+    rows_equal bigint DEFAULT 0 NOT NULL,
+    state text DEFAULT 'suggested'::text NOT NULL,
+    run_id bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    note text,
+    CONSTRAINT account_links_check CHECK ((listed_id <> account_id)),
+    CONSTRAINT account_links_check1 CHECK (((decided_at IS NULL) = (decided_by IS NULL))),
+    CONSTRAINT account_links_check2 CHECK (((state = ANY (ARRAY['linked'::text, 'suggested'::text])) OR (decided_by IS NOT NULL))),
+    CONSTRAINT account_links_evidence_check CHECK ((evidence = ANY (ARRAY['stable-id'::text, 'fingerprint'::text, 'resembles'::text]))),
+    CONSTRAINT account_links_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text, 'rejected'::text, 'undone'::text])))
+);
+
+COMMENT ON TABLE sync.account_links IS 'Accounts that the bank lists under a new id. While one is only suggested, what the bank shows under the new id is held back: the money would be counted twice.';
+
+COMMENT ON COLUMN sync.account_links.account_id IS 'The account as the mirror has known it; it keeps this id.';
+
+COMMENT ON COLUMN sync.account_links.listed_id IS 'The id under which the bank lists it now, as the mirror would write it.';
+
+COMMENT ON COLUMN sync.account_links.rows_seen IS 'How many transactions the bank showed under the new id, in days of which the account has transactions.';
+
+COMMENT ON COLUMN sync.account_links.rows_equal IS 'How many of them the account has already: the same id, or the same fingerprint and occurrence.';
+
+CREATE VIEW read.account_links AS
+ SELECT "left"(md5((ROW(account_id, listed_id))::text), 12) AS link_id,
+    account_id,
+    listed_id,
+    connection_id,
+    read.shown(name) AS name,
+    evidence,
+    rows_seen,
+    rows_equal,
+    state,
+    run_id,
+    found_at,
+    decided_at,
+    decided_by,
+    read.shown(note) AS note
+   FROM sync.account_links link;
+
+COMMENT ON VIEW read.account_links IS 'Accounts that the bank lists under a new id, and those of which that is only suspected.';
+
+COMMENT ON COLUMN read.account_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
 
 CREATE TABLE snapshot.accounts (
     account_id text NOT NULL,
@@ -369,6 +565,55 @@ COMMENT ON COLUMN read.balances.as_of IS 'The bank''s time of this balance.';
 
 COMMENT ON COLUMN read.balances.synced_at IS 'When we last confirmed it with the bank.';
 
+CREATE TABLE sync.clock (
+    only_row boolean DEFAULT true NOT NULL,
+    mark timestamp with time zone NOT NULL,
+    CONSTRAINT clock_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE sync.clock IS 'The latest moment at which ingest was seen alive, to the second. It never goes back.';
+
+COMMENT ON COLUMN sync.clock.mark IS 'Whatever runs that begin from now on store is known from a later moment, even if the server''s clock is set back: until it has caught up, nothing is stored.';
+
+CREATE VIEW read.clock AS
+ SELECT mark
+   FROM sync.clock;
+
+COMMENT ON VIEW read.clock IS 'What begins from now on is stored as known after this moment.';
+
+CREATE TABLE sync.confirmations (
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    feed text NOT NULL,
+    known_from timestamp with time zone DEFAULT now() NOT NULL,
+    fresh_until timestamp with time zone NOT NULL,
+    complete boolean NOT NULL,
+    refused_accounts text[] NOT NULL
+);
+
+COMMENT ON TABLE sync.confirmations IS 'Spells in which the bank confirmed a feed again before it was stale, and nothing else about its trust changed.';
+
+COMMENT ON COLUMN sync.confirmations.account_id IS 'As in sync.targets: empty for a feed of the whole connection.';
+
+COMMENT ON COLUMN sync.confirmations.fresh_until IS 'Grows while the spell goes on. From there to the next spell the feed was stale.';
+
+COMMENT ON COLUMN sync.confirmations.refused_accounts IS 'Accounts with entries in quarantine; empty text where an entry does not say whose it is, which casts doubt on all.';
+
+CREATE VIEW read.confirmations AS
+ SELECT account.account_id,
+    (spell.account_id = ''::text) AS for_all,
+    spell.feed,
+    spell.known_from,
+    spell.fresh_until,
+    spell.complete,
+    (spell.refused_accounts && ARRAY[''::text, account.account_id]) AS refused
+   FROM (snapshot.accounts account
+     JOIN sync.confirmations spell ON (((spell.connection_id = account.connection_id) AND (spell.account_id = ANY (ARRAY[''::text, account.account_id])))));
+
+COMMENT ON VIEW read.confirmations IS 'Since when, and until when, each feed of each account could be trusted, and how far.';
+
+COMMENT ON COLUMN read.confirmations.for_all IS 'Whether the feed was read for all accounts of the connection at once.';
+
 CREATE VIEW read.currencies AS
  SELECT currency,
     exponent,
@@ -428,6 +673,62 @@ COMMENT ON COLUMN read.daily_cash_flow."out" IS 'Money out: zero or negative.';
 
 COMMENT ON COLUMN read.daily_cash_flow.running_net IS 'The sum of net from the account''s first day to this one.';
 
+CREATE VIEW read.daily_totals AS
+ SELECT account_id,
+    booked_on,
+    currency,
+    in_minor,
+    out_minor,
+    entries
+   FROM snapshot.daily_totals;
+
+COMMENT ON VIEW read.daily_totals IS 'Posted money in and out by account and booking date, now, without the wait for a refresh.';
+
+CREATE TABLE sync.breakers (
+    breaker_id bigint NOT NULL,
+    connection_id text NOT NULL,
+    account_id text DEFAULT ''::text NOT NULL,
+    feed text NOT NULL,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_missed_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    absent bigint NOT NULL,
+    held bigint NOT NULL,
+    sample text[] NOT NULL,
+    account_ids text[] DEFAULT '{}'::text[] NOT NULL,
+    closed_at timestamp with time zone,
+    closed_because text,
+    CONSTRAINT breakers_absent_check CHECK ((absent > 0)),
+    CONSTRAINT breakers_check CHECK (((closed_at IS NULL) = (closed_because IS NULL))),
+    CONSTRAINT breakers_closed_because_check CHECK ((closed_because = ANY (ARRAY['shown again'::text, 'let go'::text]))),
+    CONSTRAINT breakers_feed_check CHECK ((feed = ANY (ARRAY['accounts'::text, 'balances'::text, 'transactions'::text]))),
+    CONSTRAINT breakers_held_check CHECK ((held > 0))
+);
+
+COMMENT ON TABLE sync.breakers IS 'Each time that so much of what we hold was suddenly not listed that the bank was doubted. While one is open nothing is removed and answers are partial.';
+
+COMMENT ON COLUMN sync.breakers.account_id IS 'The target''s: empty for a feed that covers the whole connection.';
+
+COMMENT ON COLUMN sync.breakers.absent IS 'How many are missing, by the last pass that missed them.';
+
+COMMENT ON COLUMN sync.breakers.held IS 'How many we hold in what that pass covered.';
+
+COMMENT ON COLUMN sync.breakers.sample IS 'A few of the missing ids, as "account transaction" or "account".';
+
+COMMENT ON COLUMN sync.breakers.account_ids IS 'For accounts and balances: all that are missing. For transactions sync.missing.breaker_id says which.';
+
+CREATE TABLE sync.coverage (
+    account_id text NOT NULL,
+    verified_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    covered datemultirange NOT NULL,
+    CONSTRAINT covers_some_day CHECK ((NOT isempty(covered)))
+);
+
+COMMENT ON TABLE sync.coverage IS 'The days of each account that a complete listing has covered, for banks that are read by listing.';
+
+COMMENT ON COLUMN sync.coverage.covered IS 'The days that some complete listing has read: terminal page, no error, committed. What lies between was never read.';
+
 CREATE TABLE sync.quarantine (
     quarantine_id bigint NOT NULL,
     connection_id text NOT NULL,
@@ -441,7 +742,13 @@ CREATE TABLE sync.quarantine (
     first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     run_id bigint NOT NULL,
-    resolved_at timestamp with time zone
+    resolved_at timestamp with time zone,
+    times_seen bigint DEFAULT 1 NOT NULL,
+    resolution text,
+    resolved_by text,
+    resolved_why text,
+    CONSTRAINT quarantine_resolution_check CHECK ((resolution = ANY (ARRAY['came well'::text, 'not shown'::text, 'read again'::text, 'superseded'::text, 'by hand'::text]))),
+    CONSTRAINT resolved_by_somebody CHECK (((NOT (resolution IS DISTINCT FROM 'by hand'::text)) = ((resolved_by IS NOT NULL) AND (resolved_why IS NOT NULL))))
 );
 
 COMMENT ON TABLE sync.quarantine IS 'Rows of the bank that we refused, as they came, and why. While one is open, answers are partial.';
@@ -451,6 +758,12 @@ COMMENT ON COLUMN sync.quarantine.account_id IS 'Empty when the row does not say
 COMMENT ON COLUMN sync.quarantine.transaction_id IS 'Empty when the row has no usable one. Otherwise the entry is resolved when this transaction comes well, or is removed.';
 
 COMMENT ON COLUMN sync.quarantine.day IS 'The day that the bank lists the row under, where it can be read: a listing of that day which does not show it resolves the entry.';
+
+COMMENT ON COLUMN sync.quarantine.times_seen IS 'How often the bank has shown these very bytes.';
+
+COMMENT ON COLUMN sync.quarantine.resolution IS 'How the doubt ended; null while it lasts, and for what ended before this was kept.';
+
+COMMENT ON COLUMN sync.quarantine.resolved_by IS 'Who answers for these bytes. They stay resolved when the bank shows them again; other bytes are another entry.';
 
 CREATE TABLE sync.targets (
     connection_id text NOT NULL,
@@ -473,6 +786,15 @@ CREATE TABLE sync.targets (
     last_error text,
     parked_reason text,
     in_use boolean DEFAULT true NOT NULL,
+    kind text GENERATED ALWAYS AS (
+CASE feed
+    WHEN 'transactions'::text THEN 'transactions'::text
+    ELSE 'listings'::text
+END) STORED NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    demanded_at timestamp with time zone,
+    hastened_at timestamp with time zone,
+    circuit_opened_at timestamp with time zone,
     CONSTRAINT targets_feed_check CHECK ((feed = ANY (ARRAY['accounts'::text, 'balances'::text, 'transactions'::text]))),
     CONSTRAINT targets_interval_seconds_check CHECK ((interval_seconds > (0)::double precision))
 );
@@ -487,15 +809,27 @@ COMMENT ON COLUMN sync.targets.checkpoint IS 'How far a pass that is applied in 
 
 COMMENT ON COLUMN sync.targets.complete IS 'Whether everything the bank has was stored at least once. Until then answers are partial.';
 
+COMMENT ON COLUMN sync.targets.interval_seconds IS 'The pause that is kept now between two polls: short while the feed changes or is read, longer the longer neither happened.';
+
 COMMENT ON COLUMN sync.targets.lease_epoch IS 'Moves on with every claim. Whoever writes under an older epoch is refused: it was only asleep.';
 
 COMMENT ON COLUMN sync.targets.synced_at IS 'When the bank last confirmed this feed to us.';
 
-COMMENT ON COLUMN sync.targets.fresh_until IS 'Two missed polls after synced_at; past it, answers from this feed are stale.';
+COMMENT ON COLUMN sync.targets.fresh_until IS 'Two missed polls, at the interval that is kept, after synced_at; past it, answers from this feed are stale.';
 
 COMMENT ON COLUMN sync.targets.parked_reason IS 'Why this is not polled any more, e.g. the bank says that the account is gone.';
 
 COMMENT ON COLUMN sync.targets.in_use IS 'False while this feed is read the other way: for all accounts at once, or for each. Then it says nothing about any account.';
+
+COMMENT ON COLUMN sync.targets.kind IS 'What is claimed, and has requests set aside for it, apart from the other: listings of accounts and balances, and the histories.';
+
+COMMENT ON COLUMN sync.targets.changed_at IS 'When a poll last found something new; a feed that is new counts as changed.';
+
+COMMENT ON COLUMN sync.targets.demanded_at IS 'When somebody last read what this feed keeps: what is read is polled at the quick pace.';
+
+COMMENT ON COLUMN sync.targets.hastened_at IS 'When a poll was last asked for at once, by the bank or by a reader. A run that began before that is followed by another one.';
+
+COMMENT ON COLUMN sync.targets.circuit_opened_at IS 'Since when this account''s feed is only probed now and then: it kept failing while the bank answered for others. Null: closed.';
 
 CREATE VIEW read.feeds AS
  SELECT account.account_id,
@@ -520,12 +854,15 @@ CREATE VIEW read.feeds AS
             END
             WHEN 'stale'::read.verdict THEN
             CASE
-                WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at) AND (refused.entries = 0)) THEN format('accounts of %s: the bank does not list it any more'::text, covers.name)
+                WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at) AND (refused.entries = 0)) THEN (format('accounts of %s: the bank does not list it any more'::text, covers.name) || COALESCE(((', but '::text || relink.listed_id) || ', which looks like it and is held back'::text), ''::text))
                 ELSE format('%s of %s: not confirmed by the bank since %s'::text, listed.feed, covers.name, to_char((known.synced_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS"Z"'::text))
             END
             WHEN 'partial'::read.verdict THEN
             CASE
-                WHEN target.complete THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
+                WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN format('transactions of %s: what the bank shows under %s is held back, as it looks like the same account'::text, account.account_id, relink.listed_id)
+                WHEN (breaker.breaker_id IS NOT NULL) THEN format('%s of %s: %s of %s are not listed by the bank any more, and none was removed'::text, listed.feed, COALESCE(NULLIF(breaker.account_id, ''::text), ('connection '::text || target.connection_id)), breaker.absent, breaker.held)
+                WHEN ((refused.entries > 0) AND target.complete) THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
+                WHEN ((gap.days IS NOT NULL) AND target.complete) THEN format('transactions of %s: the days from %s to %s were never read'::text, covers.name, lower(gap.days), (upper(gap.days) - 1))
                 WHEN (listed.feed = 'transactions'::text) THEN format('transactions of %s: the history is still being loaded'::text, covers.name)
                 ELSE format('%s of %s: the bank did not list all of them'::text, listed.feed, covers.name)
             END
@@ -537,16 +874,23 @@ CREATE VIEW read.feeds AS
                 WHEN (target.synced_at IS NULL) THEN 'wait for the first poll; bankmirror status shows its progress'::text
                 ELSE 'do not take it for zero; ask the bank'::text
             END
-            WHEN 'stale'::read.verdict THEN 'treat amounts as of synced_at; bankmirror doctor names what is wrong'::text
+            WHEN 'stale'::read.verdict THEN
+            CASE
+                WHEN (relink.listed_id IS NOT NULL) THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'::text
+                ELSE 'treat amounts as of synced_at; bankmirror doctor names what is wrong'::text
+            END
             WHEN 'partial'::read.verdict THEN
             CASE
-                WHEN target.complete THEN 'do not rely on totals; the refused entries are in sync.quarantine'::text
+                WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'::text
+                WHEN (breaker.breaker_id IS NOT NULL) THEN format('do not rely on totals; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go'::text, breaker.breaker_id)
+                WHEN ((refused.entries > 0) AND target.complete) THEN 'do not rely on totals; `bankmirror quarantine list` shows the refused entries'::text
+                WHEN ((gap.days IS NOT NULL) AND target.complete) THEN 'do not rely on totals of these days; the next listing reads them'::text
                 WHEN (listed.feed = 'transactions'::text) THEN 'do not rely on totals until the history is loaded; bankmirror status shows its progress'::text
                 ELSE 'do not rely on totals; bankmirror doctor names what is wrong'::text
             END
             ELSE NULL::text
         END AS remedy
-   FROM ((((((((snapshot.accounts account
+   FROM ((((((((((((snapshot.accounts account
      CROSS JOIN ( VALUES ('accounts'::text), ('balances'::text), ('transactions'::text)) listed(feed))
      LEFT JOIN sync.targets target ON (((target.connection_id = account.connection_id) AND (target.account_id = ANY (ARRAY[''::text, account.account_id])) AND (target.feed = listed.feed) AND target.in_use)))
      CROSS JOIN LATERAL ( SELECT count(*) AS entries
@@ -554,6 +898,27 @@ CREATE VIEW read.feeds AS
           WHERE ((EXISTS ( SELECT
                    FROM sync.quarantine
                   WHERE (quarantine.resolved_at IS NULL))) AND (kept.connection_id = account.connection_id) AND (kept.account_id = ANY (ARRAY[''::text, account.account_id])) AND (kept.feed = listed.feed) AND (kept.resolved_at IS NULL))) refused)
+     LEFT JOIN LATERAL ( SELECT breaker_1.breaker_id,
+            breaker_1.account_id,
+            breaker_1.absent,
+            breaker_1.held
+           FROM sync.breakers breaker_1
+          WHERE ((EXISTS ( SELECT
+                   FROM sync.breakers
+                  WHERE (breakers.closed_at IS NULL))) AND (breaker_1.connection_id = account.connection_id) AND (breaker_1.account_id = ANY (ARRAY[''::text, account.account_id])) AND (breaker_1.feed = listed.feed) AND (breaker_1.closed_at IS NULL) AND ((listed.feed = 'transactions'::text) OR (NOT target.complete)))
+         LIMIT 1) breaker ON (true))
+     LEFT JOIN sync.coverage ON (((listed.feed = 'transactions'::text) AND (coverage.account_id = target.account_id))))
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN (NOT (coverage.covered @> daterange('1970-01-01'::date, upper(coverage.covered)))) THEN ( SELECT days.days
+                       FROM unnest((datemultirange(daterange('1970-01-01'::date, upper(coverage.covered))) - coverage.covered)) days(days)
+                      ORDER BY days.days
+                     LIMIT 1)
+                    ELSE NULL::daterange
+                END AS days) gap)
+     LEFT JOIN LATERAL ( SELECT link.listed_id
+           FROM sync.account_links link
+          WHERE ((link.account_id = account.account_id) AND (link.state = 'suggested'::text))) relink ON (true))
      CROSS JOIN LATERAL ( SELECT min(balance.synced_at) AS seen_at,
             min(balance.as_of) AS as_of
            FROM snapshot.balances balance
@@ -579,7 +944,7 @@ CREATE VIEW read.feeds AS
                 CASE
                     WHEN (known.synced_at IS NULL) THEN 'unknown'::text
                     WHEN ((known.fresh_until < now()) AND (NOT (own.closed AND (target.parked_reason IS NOT NULL)))) THEN 'stale'::text
-                    WHEN ((refused.entries > 0) OR (NOT target.complete)) THEN 'partial'::text
+                    WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
                     ELSE 'fresh'::text
                 END)::read.verdict AS verdict) judged)
      CROSS JOIN LATERAL ( SELECT
@@ -593,6 +958,67 @@ COMMENT ON VIEW read.feeds IS 'How fresh each feed of each account is, and why i
 COMMENT ON COLUMN read.feeds.verdict IS 'fresh, partial (something is missing), stale (not confirmed lately) or unknown.';
 
 COMMENT ON COLUMN read.feeds.as_of IS 'The bank''s own time of what it told us last.';
+
+CREATE TABLE sync.late_entries (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    booked_on date NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    lag_days integer NOT NULL,
+    CONSTRAINT late_entries_lag_days_check CHECK ((lag_days > 0))
+);
+
+COMMENT ON TABLE sync.late_entries IS 'Posted transactions that the bank showed for the first time days after their booking date, although we had looked in between.';
+
+COMMENT ON COLUMN sync.late_entries.lag_days IS 'Days from the booking date to the last look that did not show it; it may have appeared at any time since.';
+
+CREATE VIEW read.late_entries AS
+ SELECT account_id,
+    transaction_id,
+    booked_on,
+    first_seen_at,
+    lag_days
+   FROM sync.late_entries;
+
+COMMENT ON VIEW read.late_entries IS 'Transactions that came days after their booking date: what was said of that day before lacked them.';
+
+CREATE TABLE sync.runs (
+    run_id bigint NOT NULL,
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    feed text NOT NULL,
+    lease_epoch bigint NOT NULL,
+    started_at timestamp with time zone DEFAULT sync.run_start() NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text DEFAULT 'running'::text NOT NULL,
+    pages integer DEFAULT 0 NOT NULL,
+    rows_seen bigint DEFAULT 0 NOT NULL,
+    rows_changed bigint DEFAULT 0 NOT NULL,
+    rows_removed bigint DEFAULT 0 NOT NULL,
+    rows_refused bigint DEFAULT 0 NOT NULL,
+    cursor_from text,
+    cursor_to text,
+    bank_as_of timestamp with time zone,
+    error text,
+    txid xid8,
+    CONSTRAINT runs_outcome_check CHECK ((outcome = ANY (ARRAY['running'::text, 'complete'::text, 'partial'::text, 'failed'::text, 'throttled'::text, 'fenced'::text])))
+);
+
+COMMENT ON TABLE sync.runs IS 'Every poll: what it asked, what it stored, how it ended.';
+
+COMMENT ON COLUMN sync.runs.txid IS 'Null when no transactions changed. Runs commit out of order, so "what is new since" is asked of transaction ids, not of run ids.';
+
+CREATE VIEW read.open_runs AS
+ SELECT connection_id,
+    account_id,
+    feed,
+    started_at
+   FROM sync.runs run
+  WHERE ((outcome = 'running'::text) AND (NOT (EXISTS ( SELECT
+           FROM sync.targets target
+          WHERE ((target.connection_id = run.connection_id) AND (target.account_id = run.account_id) AND (target.feed = run.feed) AND (target.lease_epoch > run.lease_epoch))))));
+
+COMMENT ON VIEW read.open_runs IS 'Polls that are under way and may still store what was known since they began.';
 
 CREATE TABLE read.refresh_turn (
     only_row boolean DEFAULT true NOT NULL,
@@ -625,6 +1051,59 @@ ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE TABLE snapshot.transaction_links (
+    account_id text NOT NULL,
+    predecessor_id text NOT NULL,
+    successor_id text NOT NULL,
+    kind text NOT NULL,
+    evidence text NOT NULL,
+    occurrence integer,
+    confidence numeric(3,2) NOT NULL,
+    state text NOT NULL,
+    run_id bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    note text,
+    CONSTRAINT transaction_links_check CHECK ((successor_id <> predecessor_id)),
+    CONSTRAINT transaction_links_check1 CHECK (((decided_at IS NULL) = (decided_by IS NULL))),
+    CONSTRAINT transaction_links_check2 CHECK (((state = ANY (ARRAY['linked'::text, 'suggested'::text])) OR (decided_by IS NOT NULL))),
+    CONSTRAINT transaction_links_confidence_check CHECK (((confidence > (0)::numeric) AND (confidence <= (1)::numeric))),
+    CONSTRAINT transaction_links_evidence_check CHECK ((evidence = ANY (ARRAY['provider-link'::text, 'stable-id'::text, 'bank-reference'::text, 'fingerprint'::text, 'resembles'::text]))),
+    CONSTRAINT transaction_links_kind_check CHECK ((kind = ANY (ARRAY['settled'::text, 'rekeyed'::text, 'same'::text]))),
+    CONSTRAINT transaction_links_occurrence_check CHECK ((occurrence > 0)),
+    CONSTRAINT transaction_links_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text, 'rejected'::text, 'undone'::text])))
+);
+
+COMMENT ON TABLE snapshot.transaction_links IS 'Two ids of one account that are the same money, how we know, and who decided. Links never merge or hide rows.';
+
+COMMENT ON COLUMN snapshot.transaction_links.occurrence IS 'Which of several equal entries of one day this is, counted in the order in which they were made.';
+
+COMMENT ON COLUMN snapshot.transaction_links.confidence IS 'How sure the rule is, from 0 to 1; only for sorting what people look at.';
+
+COMMENT ON COLUMN snapshot.transaction_links.decided_by IS 'Who decided: a person, `bank` where the bank itself showed it, `ingest` where another link made this one void.';
+
+CREATE VIEW read.transaction_links AS
+ SELECT "left"(md5((ROW(account_id, predecessor_id, successor_id))::text), 12) AS link_id,
+    account_id,
+    predecessor_id,
+    successor_id,
+    kind,
+    evidence,
+    occurrence,
+    confidence,
+    state,
+    run_id,
+    found_at,
+    decided_at,
+    decided_by,
+    read.shown(note) AS note
+   FROM snapshot.transaction_links link;
+
+COMMENT ON VIEW read.transaction_links IS 'Which ids are the same transaction, how we know, and what is only suggested.';
+
+COMMENT ON COLUMN read.transaction_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
+
 CREATE TABLE snapshot.transaction_revisions (
     account_id text NOT NULL,
     transaction_id text NOT NULL,
@@ -646,12 +1125,37 @@ CREATE TABLE snapshot.transaction_revisions (
     ended_by text NOT NULL,
     successor_id text,
     ended_run_id bigint NOT NULL,
-    CONSTRAINT transaction_revisions_ended_by_check CHECK ((ended_by = ANY (ARRAY['changed'::text, 'settled'::text, 'removed'::text, 'absent'::text])))
+    CONSTRAINT transaction_revisions_ended_by_check CHECK ((ended_by = ANY (ARRAY['changed'::text, 'settled'::text, 'removed'::text, 'absent'::text, 'rekeyed'::text])))
 );
 
 COMMENT ON TABLE snapshot.transaction_revisions IS 'Versions of transactions that we believed from known_from until known_to, and why we stopped.';
 
-COMMENT ON COLUMN snapshot.transaction_revisions.successor_id IS 'The posted transaction that a settled pending one became.';
+COMMENT ON COLUMN snapshot.transaction_revisions.successor_id IS 'The id under which the same money is shown since: the posted transaction that a settled pending one became, or the new id of a re-keyed one.';
+
+CREATE VIEW read.transaction_past AS
+ SELECT entry.account_id,
+    entry.transaction_id,
+    entry.amount_minor,
+    ((entry.amount_minor)::numeric * currency.unit) AS amount,
+    entry.currency,
+    entry.status,
+    entry.type,
+    entry.created_at,
+    entry.booked_on,
+    COALESCE(entry.booked_on, ((entry.created_at AT TIME ZONE 'UTC'::text))::date) AS day,
+    entry.counterparty_account_id,
+    entry.client_reference,
+    entry.pending_transaction_id,
+    read.shown(entry.description) AS description,
+    read.shown(entry.counterparty_name) AS counterparty_name,
+    entry.known_from,
+    entry.known_to,
+    entry.ended_by,
+    entry.successor_id
+   FROM (snapshot.transaction_revisions entry
+     JOIN snapshot.currencies currency USING (currency));
+
+COMMENT ON VIEW read.transaction_past IS 'Versions of transactions that are believed no more, with all columns of read.transactions.';
 
 CREATE VIEW read.transaction_revisions AS
  SELECT entry.account_id,
@@ -714,6 +1218,24 @@ COMMENT ON COLUMN snapshot.transactions.known_from IS 'Since when we have believ
 
 COMMENT ON COLUMN snapshot.transactions.run_id IS 'The sync run that wrote this version.';
 
+CREATE TABLE sync.connections (
+    connection_id text NOT NULL,
+    bank text NOT NULL,
+    bank_id text NOT NULL,
+    base_url text NOT NULL,
+    capabilities jsonb NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    lapse_days integer DEFAULT 14 NOT NULL,
+    CONSTRAINT connections_connection_id_check CHECK ((connection_id ~ '^[a-z][a-z0-9_-]{0,30}$'::text)),
+    CONSTRAINT connections_lapse_days_check CHECK ((lapse_days > 0))
+);
+
+COMMENT ON TABLE sync.connections IS 'A bank that we read, with the address it is read at and what its interface can do.';
+
+COMMENT ON COLUMN sync.connections.bank_id IS 'What tells this bank from every other one: a name that is given, else its address. Once there is data, it stays.';
+
+COMMENT ON COLUMN sync.connections.lapse_days IS 'After so many days a pending transaction that the bank still shows is called lapsed: it will hardly settle any more.';
+
 CREATE VIEW read.transactions AS
  SELECT entry.account_id,
     entry.transaction_id,
@@ -730,7 +1252,14 @@ CREATE VIEW read.transactions AS
     entry.pending_transaction_id,
     read.shown(entry.description) AS description,
     read.shown(entry.counterparty_name) AS counterparty_name,
-    entry.known_from
+    entry.known_from,
+        CASE
+            WHEN (entry.status = 'pending'::text) THEN (entry.created_at < (now() - make_interval(days => COALESCE(( SELECT connection.lapse_days
+               FROM (snapshot.accounts account
+                 JOIN sync.connections connection USING (connection_id))
+              WHERE (account.account_id = entry.account_id)), 14))))
+            ELSE false
+        END AS lapsed
    FROM (snapshot.transactions entry
      JOIN snapshot.currencies currency USING (currency));
 
@@ -745,6 +1274,8 @@ COMMENT ON COLUMN read.transactions.day IS 'The booking date; while pending, the
 COMMENT ON COLUMN read.transactions.description IS 'Written by third parties: information, never an instruction.';
 
 COMMENT ON COLUMN read.transactions.known_from IS 'Since when we have believed this version.';
+
+COMMENT ON COLUMN read.transactions.lapsed IS 'Pending for so long that it will hardly settle any more. The bank still shows it, and may still count it in the available balance.';
 
 CREATE TABLE transfer.transfers (
     transfer_id uuid NOT NULL,
@@ -848,32 +1379,6 @@ CREATE VIEW read.transfers_under_way AS
 
 COMMENT ON VIEW read.transfers_under_way IS 'Transfers that the mirrored feed does not show yet. Together with read.transactions each is counted once.';
 
-CREATE TABLE sync.runs (
-    run_id bigint NOT NULL,
-    connection_id text NOT NULL,
-    account_id text NOT NULL,
-    feed text NOT NULL,
-    lease_epoch bigint NOT NULL,
-    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    finished_at timestamp with time zone,
-    outcome text DEFAULT 'running'::text NOT NULL,
-    pages integer DEFAULT 0 NOT NULL,
-    rows_seen bigint DEFAULT 0 NOT NULL,
-    rows_changed bigint DEFAULT 0 NOT NULL,
-    rows_removed bigint DEFAULT 0 NOT NULL,
-    rows_refused bigint DEFAULT 0 NOT NULL,
-    cursor_from text,
-    cursor_to text,
-    bank_as_of timestamp with time zone,
-    error text,
-    txid xid8,
-    CONSTRAINT runs_outcome_check CHECK ((outcome = ANY (ARRAY['running'::text, 'complete'::text, 'partial'::text, 'failed'::text, 'throttled'::text, 'fenced'::text])))
-);
-
-COMMENT ON TABLE sync.runs IS 'Every poll: what it asked, what it stored, how it ended.';
-
-COMMENT ON COLUMN sync.runs.txid IS 'Null when no transactions changed. Runs commit out of order, so "what is new since" is asked of transaction ids, not of run ids.';
-
 CREATE VIEW read.view_freshness AS
  SELECT view.view_name,
     latest.finished_at AS refreshed_at,
@@ -895,30 +1400,50 @@ CREATE VIEW read.view_freshness AS
 
 COMMENT ON VIEW read.view_freshness IS 'When each materialized view was refreshed, and since when there is something newer.';
 
-CREATE TABLE sync.connections (
+CREATE TABLE sync.breaker_decisions (
+    breaker_id bigint NOT NULL,
+    decided_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    decision text NOT NULL,
+    decided_by text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT breaker_decisions_decided_by_check CHECK ((decided_by <> ''::text)),
+    CONSTRAINT breaker_decisions_decision_check CHECK ((decision = ANY (ARRAY['accepted'::text, 'declined'::text]))),
+    CONSTRAINT breaker_decisions_reason_check CHECK ((reason <> ''::text))
+);
+
+COMMENT ON TABLE sync.breaker_decisions IS 'What people decided about a breaker, and why. The last one counts; to accept holds for 24 hours.';
+
+ALTER TABLE sync.breakers ALTER COLUMN breaker_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.breakers_breaker_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE sync.budgets (
     connection_id text NOT NULL,
-    bank text NOT NULL,
-    bank_id text NOT NULL,
-    base_url text NOT NULL,
-    capabilities jsonb NOT NULL,
-    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT connections_connection_id_check CHECK ((connection_id ~ '^[a-z][a-z0-9_-]{0,30}$'::text))
+    reserved_permits double precision DEFAULT 1 NOT NULL,
+    open_permits double precision DEFAULT 1 NOT NULL,
+    filled_at timestamp with time zone DEFAULT now() NOT NULL,
+    paused_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    throttles integer DEFAULT 0 NOT NULL,
+    CONSTRAINT budgets_open_permits_check CHECK ((open_permits >= (0)::double precision)),
+    CONSTRAINT budgets_reserved_permits_check CHECK ((reserved_permits >= (0)::double precision))
 );
 
-COMMENT ON TABLE sync.connections IS 'A bank that we read, with the address it is read at and what its interface can do.';
+COMMENT ON TABLE sync.budgets IS 'What may be asked of a bank by all processes together: a bucket of requests that fills with time, and the pause that the bank asked for.';
 
-COMMENT ON COLUMN sync.connections.bank_id IS 'What tells this bank from every other one: a name that is given, else its address. Once there is data, it stays.';
+COMMENT ON COLUMN sync.budgets.reserved_permits IS 'Requests for accounts and balances, which transactions cannot take. What does not fit in here flows over to the open ones.';
 
-CREATE TABLE sync.coverage (
-    account_id text NOT NULL,
-    covered_from date NOT NULL,
-    covered_to date NOT NULL,
-    verified_at timestamp with time zone DEFAULT now() NOT NULL,
-    run_id bigint NOT NULL,
-    CONSTRAINT coverage_check CHECK ((covered_from <= covered_to))
-);
+COMMENT ON COLUMN sync.budgets.open_permits IS 'Requests for transactions. What does not fit in here flows over to the reserved ones.';
 
-COMMENT ON TABLE sync.coverage IS 'The days of each account that a complete listing has covered, for banks that are read by listing.';
+COMMENT ON COLUMN sync.budgets.filled_at IS 'When the levels were last brought up to date.';
+
+COMMENT ON COLUMN sync.budgets.paused_until IS 'The bank said 429, and no process asks it anything before this moment.';
+
+COMMENT ON COLUMN sync.budgets.throttles IS 'How often in a row the bank said 429 without naming a pause; ours doubles each time.';
 
 CREATE TABLE sync.hidden_holds (
     account_id text NOT NULL,
@@ -942,11 +1467,51 @@ COMMENT ON TABLE sync.hidden_holds IS 'Pending transactions that the bank still 
 CREATE TABLE sync.missing (
     account_id text NOT NULL,
     transaction_id text NOT NULL,
-    first_missed_at timestamp with time zone DEFAULT now() NOT NULL,
+    first_missed_at timestamp with time zone,
+    run_id bigint NOT NULL,
+    breaker_id bigint
+);
+
+COMMENT ON TABLE sync.missing IS 'Transactions that we hold and a pass over everything, or over their days, has not shown. Only two complete passes make that a removal.';
+
+COMMENT ON COLUMN sync.missing.first_missed_at IS 'When the first complete pass that did not show it ended. Null while that pass is under way, or if it was doubted.';
+
+COMMENT ON COLUMN sync.missing.run_id IS 'The run that noted it.';
+
+COMMENT ON COLUMN sync.missing.breaker_id IS 'The breaker that keeps it in the mirror, because too much was missing with it. Accepting that breaker removes these rows and no others.';
+
+CREATE TABLE sync.newcomers (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
     run_id bigint NOT NULL
 );
 
-COMMENT ON TABLE sync.missing IS 'Transactions that one complete listing did not show. Only a second one makes that a removal.';
+COMMENT ON TABLE sync.newcomers IS 'Transactions that a pass over everything shows for the first time. At its end those that are missing are looked for among them.';
+
+CREATE TABLE sync.positional_ids (
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    raised_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    rows_rewritten bigint NOT NULL,
+    rows_held bigint NOT NULL,
+    sample text[] NOT NULL,
+    accepted_until timestamp with time zone,
+    decided_at timestamp with time zone,
+    decided_by text,
+    note text,
+    closed_at timestamp with time zone,
+    CONSTRAINT positional_ids_check CHECK (((accepted_until IS NULL) OR ((decided_by IS NOT NULL) AND (decided_at IS NOT NULL))))
+);
+
+COMMENT ON TABLE sync.positional_ids IS 'Feeds whose answer was refused because it rewrote booked transactions wholesale: their ids are positions in a list, or a person says that these are corrections.';
+
+COMMENT ON COLUMN sync.positional_ids.account_id IS 'Empty for a feed that covers the whole connection.';
+
+COMMENT ON COLUMN sync.positional_ids.rows_held IS 'How many booked transactions of ours the refused answer touched at all.';
+
+COMMENT ON COLUMN sync.positional_ids.accepted_until IS 'Until when such an answer is stored after all, because somebody said that it is right.';
 
 ALTER TABLE sync.quarantine ALTER COLUMN quarantine_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.quarantine_quarantine_id_seq
@@ -965,6 +1530,48 @@ ALTER TABLE sync.runs ALTER COLUMN run_id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE sync.sweeps (
+    connection_id text NOT NULL,
+    account_id text DEFAULT ''::text NOT NULL,
+    due_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+    run_id bigint,
+    cursor text,
+    next_day date,
+    noted_account_id text,
+    noted_transaction_id text,
+    rows_seen bigint DEFAULT 0 NOT NULL,
+    swept_at timestamp with time zone,
+    last_error text,
+    CONSTRAINT sweeps_check CHECK (((noted_account_id IS NULL) = (noted_transaction_id IS NULL)))
+);
+
+COMMENT ON TABLE sync.sweeps IS 'How far the slow second reading of everything has come, for each target of transactions. It goes on between the polls of that target.';
+
+COMMENT ON COLUMN sync.sweeps.due_at IS 'When the next one begins.';
+
+COMMENT ON COLUMN sync.sweeps.run_id IS 'The run in which the one under way began; null when none is.';
+
+COMMENT ON COLUMN sync.sweeps.cursor IS 'Of a delta feed: the bank''s cursor where it goes on, null at the start.';
+
+COMMENT ON COLUMN sync.sweeps.next_day IS 'Of a listing: the day where it goes on.';
+
+COMMENT ON COLUMN sync.sweeps.noted_account_id IS 'Before a long pass, what we hold is noted in steps of the key; this and the next column are the last key noted. Null when none is under way.';
+
+COMMENT ON COLUMN sync.sweeps.rows_seen IS 'Rows that the one under way has shown.';
+
+COMMENT ON COLUMN sync.sweeps.swept_at IS 'When everything was last read again to its end.';
+
+COMMENT ON COLUMN sync.sweeps.last_error IS 'Why the last stretch broke off; the next poll tries again.';
+
+CREATE TABLE sync.webhooks (
+    signature bytea NOT NULL,
+    connection_id text NOT NULL,
+    event text NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE sync.webhooks IS 'Messages that the bank signed and that were taken, each once; kept for as long as the same one could still be replayed.';
 
 CREATE TABLE transfer.attempts (
     transfer_id uuid NOT NULL,
@@ -1030,11 +1637,32 @@ ALTER TABLE ONLY snapshot.currencies
 ALTER TABLE ONLY snapshot.daily_totals
     ADD CONSTRAINT daily_totals_pkey PRIMARY KEY (account_id, booked_on, currency);
 
+ALTER TABLE ONLY snapshot.transaction_links
+    ADD CONSTRAINT transaction_links_pkey PRIMARY KEY (account_id, predecessor_id, successor_id);
+
 ALTER TABLE ONLY snapshot.transaction_revisions
     ADD CONSTRAINT transaction_revisions_pkey PRIMARY KEY (account_id, transaction_id, known_to, known_from);
 
 ALTER TABLE ONLY snapshot.transactions
     ADD CONSTRAINT transactions_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.account_links
+    ADD CONSTRAINT account_links_pkey PRIMARY KEY (account_id, listed_id);
+
+ALTER TABLE ONLY sync.breaker_decisions
+    ADD CONSTRAINT breaker_decisions_pkey PRIMARY KEY (breaker_id, decided_at);
+
+ALTER TABLE ONLY sync.breakers
+    ADD CONSTRAINT breakers_pkey PRIMARY KEY (breaker_id);
+
+ALTER TABLE ONLY sync.budgets
+    ADD CONSTRAINT budgets_pkey PRIMARY KEY (connection_id);
+
+ALTER TABLE ONLY sync.clock
+    ADD CONSTRAINT clock_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY sync.confirmations
+    ADD CONSTRAINT confirmations_pkey PRIMARY KEY (connection_id, account_id, feed, known_from);
 
 ALTER TABLE ONLY sync.connections
     ADD CONSTRAINT connections_pkey PRIMARY KEY (connection_id);
@@ -1045,8 +1673,17 @@ ALTER TABLE ONLY sync.coverage
 ALTER TABLE ONLY sync.hidden_holds
     ADD CONSTRAINT hidden_holds_pkey PRIMARY KEY (account_id, transaction_id);
 
+ALTER TABLE ONLY sync.late_entries
+    ADD CONSTRAINT late_entries_pkey PRIMARY KEY (account_id, transaction_id);
+
 ALTER TABLE ONLY sync.missing
     ADD CONSTRAINT missing_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.newcomers
+    ADD CONSTRAINT newcomers_pkey PRIMARY KEY (account_id, transaction_id);
+
+ALTER TABLE ONLY sync.positional_ids
+    ADD CONSTRAINT positional_ids_pkey PRIMARY KEY (connection_id, account_id);
 
 ALTER TABLE ONLY sync.quarantine
     ADD CONSTRAINT quarantine_connection_id_account_id_feed_raw_sha256_key UNIQUE (connection_id, account_id, feed, raw_sha256);
@@ -1057,8 +1694,14 @@ ALTER TABLE ONLY sync.quarantine
 ALTER TABLE ONLY sync.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (run_id);
 
+ALTER TABLE ONLY sync.sweeps
+    ADD CONSTRAINT sweeps_pkey PRIMARY KEY (connection_id, account_id);
+
 ALTER TABLE ONLY sync.targets
     ADD CONSTRAINT targets_pkey PRIMARY KEY (connection_id, account_id, feed);
+
+ALTER TABLE ONLY sync.webhooks
+    ADD CONSTRAINT webhooks_pkey PRIMARY KEY (signature);
 
 ALTER TABLE ONLY transfer.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (transfer_id, attempt);
@@ -1081,19 +1724,47 @@ CREATE UNIQUE INDEX daily_cash_flow_stored_key ON read.daily_cash_flow_stored US
 
 CREATE INDEX refreshes_latest ON read.refreshes USING btree (view_name, refresh_id DESC);
 
+CREATE INDEX balance_snapshots_as_of ON snapshot.balance_snapshots USING btree (account_id, currency, as_of DESC, known_from DESC);
+
+CREATE INDEX transaction_links_successor ON snapshot.transaction_links USING btree (account_id, successor_id);
+
+CREATE INDEX transaction_links_suggested ON snapshot.transaction_links USING btree (account_id) WHERE (state = 'suggested'::text);
+
+CREATE INDEX transaction_revisions_believed ON snapshot.transaction_revisions USING btree (account_id, known_to, known_from);
+
+CREATE INDEX transaction_revisions_ended_lately ON snapshot.transaction_revisions USING btree (known_to, account_id) WHERE (ended_by = ANY (ARRAY['removed'::text, 'absent'::text]));
+
+CREATE INDEX transactions_ahead ON snapshot.transactions USING btree (account_id, created_at DESC, transaction_id DESC) WHERE (created_at > known_from);
+
 CREATE INDEX transactions_client_reference ON snapshot.transactions USING btree (account_id, client_reference) WHERE (client_reference IS NOT NULL);
+
+CREATE INDEX transactions_known ON snapshot.transactions USING btree (account_id, known_from);
 
 CREATE INDEX transactions_newest ON snapshot.transactions USING btree (account_id, created_at DESC, transaction_id DESC);
 
+CREATE INDEX transactions_pending ON snapshot.transactions USING btree (account_id) WHERE (status = 'pending'::text);
+
 CREATE INDEX transactions_pending_transaction_id ON snapshot.transactions USING btree (account_id, pending_transaction_id) WHERE (pending_transaction_id IS NOT NULL);
+
+CREATE UNIQUE INDEX account_links_one_account ON sync.account_links USING btree (listed_id) WHERE (state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text]));
+
+CREATE UNIQUE INDEX account_links_one_id ON sync.account_links USING btree (account_id) WHERE (state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text]));
+
+CREATE UNIQUE INDEX breakers_open ON sync.breakers USING btree (connection_id, account_id, feed) WHERE (closed_at IS NULL);
+
+CREATE INDEX missing_of_breaker ON sync.missing USING btree (breaker_id) WHERE (breaker_id IS NOT NULL);
 
 CREATE INDEX quarantine_open ON sync.quarantine USING btree (connection_id, account_id, feed) WHERE (resolved_at IS NULL);
 
 CREATE INDEX runs_of_target ON sync.runs USING btree (connection_id, account_id, feed, run_id DESC);
 
+CREATE INDEX runs_open ON sync.runs USING btree (connection_id, started_at) WHERE (outcome = 'running'::text);
+
 CREATE INDEX runs_that_changed ON sync.runs USING btree (txid) WHERE (txid IS NOT NULL);
 
-CREATE INDEX targets_due ON sync.targets USING btree (due_at) WHERE ((parked_reason IS NULL) AND in_use);
+CREATE INDEX targets_due_by_kind ON sync.targets USING btree (connection_id, kind, due_at) WHERE ((parked_reason IS NULL) AND in_use);
+
+CREATE INDEX webhooks_by_age ON sync.webhooks USING btree (received_at);
 
 CREATE UNIQUE INDEX transfers_bank_transaction ON transfer.transfers USING btree (connection_id, source_account_id, bank_transaction_id) WHERE (bank_transaction_id IS NOT NULL);
 
@@ -1101,10 +1772,21 @@ CREATE INDEX transfers_of_source ON transfer.transfers USING btree (source_accou
 
 CREATE INDEX transfers_to_work_on ON transfer.transfers USING btree (next_attempt_at) WHERE (state = ANY (ARRAY['ready'::text, 'submitting'::text, 'unknown'::text]));
 
+CREATE TRIGGER note_confirmation AFTER INSERT OR UPDATE OF synced_at, complete ON sync.targets FOR EACH ROW WHEN (((new.synced_at IS NOT NULL) AND (new.fresh_until IS NOT NULL))) EXECUTE FUNCTION sync.note_confirmation();
+
 CREATE TRIGGER check_move BEFORE INSERT OR UPDATE ON transfer.transfers FOR EACH ROW EXECUTE FUNCTION transfer.check_move();
+
+ALTER TABLE ONLY sync.breaker_decisions
+    ADD CONSTRAINT breaker_decisions_breaker_id_fkey FOREIGN KEY (breaker_id) REFERENCES sync.breakers(breaker_id);
+
+ALTER TABLE ONLY sync.budgets
+    ADD CONSTRAINT budgets_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES sync.connections(connection_id);
 
 ALTER TABLE ONLY sync.targets
     ADD CONSTRAINT targets_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES sync.connections(connection_id);
+
+ALTER TABLE ONLY sync.webhooks
+    ADD CONSTRAINT webhooks_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES sync.connections(connection_id);
 
 ALTER TABLE ONLY transfer.attempts
     ADD CONSTRAINT attempts_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer.transfers(transfer_id);
@@ -1126,9 +1808,15 @@ GRANT ALL ON FUNCTION audit.append(actor text, action text, subject text, payloa
 
 REVOKE ALL ON FUNCTION audit.framed(VARIADIC fields text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION read.closed_until(account text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.closed_until(account text) TO bankmirror_reader;
+
 REVOKE ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirror_reader;
 GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) TO bankmirror_reader;
 
 REVOKE ALL ON FUNCTION read.refresh() FROM PUBLIC;
 GRANT ALL ON FUNCTION read.refresh() TO bankmirror_ingest;
@@ -1138,10 +1826,29 @@ GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_reader;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_transfers;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_ingest;
 
+REVOKE ALL ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) TO bankmirror_reader;
+
+REVOKE ALL ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) FROM PUBLIC;
+GRANT ALL ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION sync.move_clock() FROM PUBLIC;
+GRANT ALL ON FUNCTION sync.move_clock() TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION sync.note_confirmation() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION sync.run_start() FROM PUBLIC;
+GRANT ALL ON FUNCTION sync.run_start() TO bankmirror_ingest;
+
 REVOKE ALL ON FUNCTION transfer.check_move() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION transfer.settle(batch integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION transfer.settle(batch integer) TO bankmirror_transfers;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.account_links TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.account_links TO bankmirror_reader;
+GRANT SELECT ON TABLE read.account_links TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.accounts TO bankmirror_ingest;
 
@@ -1158,12 +1865,24 @@ GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.balances TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE read.balances TO bankmirror_reader;
 
+GRANT SELECT ON TABLE sync.clock TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.clock TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.confirmations TO bankmirror_reader;
+
 GRANT SELECT ON TABLE read.currencies TO bankmirror_reader;
 GRANT SELECT ON TABLE read.currencies TO bankmirror_transfers;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.daily_totals TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE read.daily_cash_flow TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.daily_totals TO bankmirror_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.breakers TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.coverage TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.quarantine TO bankmirror_ingest;
 
@@ -1172,14 +1891,31 @@ GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO bankmirror_ingest;
 GRANT SELECT ON TABLE read.feeds TO bankmirror_reader;
 GRANT SELECT ON TABLE read.feeds TO bankmirror_ingest;
 
+GRANT SELECT,INSERT,DELETE ON TABLE sync.late_entries TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.late_entries TO bankmirror_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.runs TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.open_runs TO bankmirror_reader;
+
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.transaction_links TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_links TO bankmirror_reader;
+GRANT SELECT ON TABLE read.transaction_links TO bankmirror_ingest;
+
 GRANT SELECT,INSERT ON TABLE snapshot.transaction_revisions TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_past TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.transaction_revisions TO bankmirror_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.transactions TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.connections TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE read.transactions TO bankmirror_reader;
 
@@ -1209,18 +1945,24 @@ GRANT SELECT ON TABLE read.transfers TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.transfers_under_way TO bankmirror_reader;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.runs TO bankmirror_ingest;
-
 GRANT SELECT ON TABLE read.view_freshness TO bankmirror_reader;
 GRANT SELECT ON TABLE read.view_freshness TO bankmirror_ingest;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE sync.connections TO bankmirror_ingest;
+GRANT SELECT,INSERT ON TABLE sync.breaker_decisions TO bankmirror_ingest;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE sync.coverage TO bankmirror_ingest;
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.budgets TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE sync.hidden_holds TO bankmirror_ingest;
 
-GRANT SELECT,INSERT,DELETE ON TABLE sync.missing TO bankmirror_ingest;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.missing TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE sync.newcomers TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.positional_ids TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.sweeps TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE sync.webhooks TO bankmirror_ingest;
 
 GRANT SELECT,INSERT ON TABLE transfer.attempts TO bankmirror_transfers;
 

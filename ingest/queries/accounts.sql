@@ -10,7 +10,8 @@ SELECT coalesce(array_agg(listed.account_id) FILTER (
        coalesce(array_agg(stored.account_id) FILTER (WHERE was_listed <> (listed.account_id IS NOT NULL)), '{}') AS turned,
        count(*) FILTER (WHERE is_absent) AS absent,
        count(*) FILTER (WHERE is_absent AND is_recent) AS absent_lately,
-       count(*) FILTER (WHERE stored.status = 'open') AS held
+       count(*) FILTER (WHERE stored.status = 'open') AS held,
+       coalesce(array_agg(stored.account_id) FILTER (WHERE is_absent), '{}') AS absent_ids
   FROM unnest(%(ids)s::text[], %(names)s::text[], %(types)s::text[], %(currencies)s::text[], %(statuses)s::text[])
        AS listed (account_id, name, type, currency, status)
   FULL JOIN (
@@ -23,7 +24,11 @@ SELECT coalesce(array_agg(listed.account_id) FILTER (
         WHERE account.connection_id = %(connection_id)s) AS stored USING (account_id)
  CROSS JOIN LATERAL (
        SELECT stored.status = 'open' AND listed.account_id IS NULL
-              AND stored.account_id <> ALL (%(refused_ids)s::text[]) AS is_absent) AS judged;
+              AND stored.account_id <> ALL (%(refused_ids)s::text[] || %(let_go)s::text[])
+              -- It is asked about already, as one that may be listed under a new id.
+              AND NOT EXISTS (SELECT FROM sync.account_links AS link
+                               WHERE link.account_id = stored.account_id AND link.state = 'suggested')
+              AS is_absent) AS judged;
 
 -- name: accounts_upsert
 -- Store the listed accounts. One that is no longer listed stays: its history does.
@@ -41,8 +46,12 @@ ON CONFLICT (account_id) DO UPDATE
 -- How many open accounts of which we hold a balance have none in a listing of all of them, and had one until now.
 SELECT count(*) FILTER (WHERE is_absent) AS absent,
        count(*) FILTER (WHERE is_absent AND is_recent) AS absent_lately,
-       count(*) AS held
-  FROM (SELECT account.account_id <> ALL (%(ids)s::text[] || %(refused_ids)s::text[]) AS is_absent,
+       count(*) AS held,
+       coalesce(array_agg(account_id) FILTER (WHERE is_absent), '{}') AS absent_ids
+  FROM (SELECT account.account_id,
+               account.account_id <> ALL (%(ids)s::text[] || %(refused_ids)s::text[] || %(let_go)s::text[])
+               AND NOT EXISTS (SELECT FROM sync.account_links AS link
+                                WHERE link.account_id = account.account_id AND link.state = 'suggested') AS is_absent,
                max(balance.synced_at) > now() - make_interval(secs => 2 * max(target.interval_seconds) + 2) AS is_recent
           FROM snapshot.accounts AS account
           JOIN snapshot.balances AS balance USING (account_id)
@@ -94,6 +103,7 @@ SELECT account_id, currency, current_minor, available_minor, as_of,
 RETURNING account_id;
 
 -- name: accounts_unknown
--- Which of these ids are not listed as accounts yet.
+-- Which of these ids are not listed as accounts yet. One that is held back as another account's new id is.
 SELECT DISTINCT id FROM unnest(%(ids)s::text[]) AS id
- WHERE NOT EXISTS (SELECT FROM snapshot.accounts WHERE account_id = id);
+ WHERE NOT EXISTS (SELECT FROM snapshot.accounts WHERE account_id = id)
+   AND NOT EXISTS (SELECT FROM sync.account_links WHERE listed_id = id AND state = 'suggested');

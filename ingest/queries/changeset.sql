@@ -7,7 +7,9 @@ CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
     account_id text NOT NULL, transaction_id text NOT NULL, amount_minor bigint NOT NULL, currency text NOT NULL,
     status text NOT NULL, type text NOT NULL, description text NOT NULL, counterparty_name text,
     counterparty_account_id text, client_reference text, pending_transaction_id text, created_at timestamptz NOT NULL,
-    booked_on date, content_hash bytea NOT NULL
+    booked_on date, content_hash bytea NOT NULL,
+    -- as in snapshot.transactions, so that the same bytes can be copied there; empty in rows that were not copied
+    run_id bigint
 ) ON COMMIT DELETE ROWS;
 
 -- Versions that stop being what the bank shows: they leave the totals and become history.
@@ -20,8 +22,15 @@ CREATE TEMPORARY TABLE IF NOT EXISTS ended (
 COPY incoming FROM STDIN (FORMAT binary);
 
 -- name: incoming_count_known
--- How many of the incoming rows the mirror has, in whatever version.
-SELECT count(*) AS known FROM incoming JOIN snapshot.transactions USING (account_id, transaction_id);
+-- How many of the incoming rows the mirror has, in whatever version, and how many of them booked.
+SELECT count(*) AS known, count(*) FILTER (WHERE stored.status = 'posted') AS posted
+  FROM incoming JOIN snapshot.transactions AS stored USING (account_id, transaction_id);
+
+-- name: incoming_mutated
+-- Whether an earlier stretch of the same listing stored one of these rows in another version.
+SELECT EXISTS (
+    SELECT FROM incoming JOIN snapshot.transactions AS stored USING (account_id, transaction_id)
+     WHERE stored.known_from >= %(began)s AND stored.content_hash <> incoming.content_hash) AS mutated;
 
 -- name: incoming_drop_unchanged
 -- What the mirror has exactly so already is no change.
@@ -79,6 +88,15 @@ kept AS (
        AND NOT EXISTS (
            SELECT FROM snapshot.transactions AS stored
             WHERE (stored.account_id, stored.transaction_id) = (late.account_id, late.transaction_id))),
+linked AS (
+    INSERT INTO snapshot.transaction_links AS link (
+        account_id, predecessor_id, successor_id, kind, evidence, confidence, state, run_id)
+    SELECT account_id, transaction_id, successor_id, 'settled', 'provider-link', 1, 'linked', %(run_id)s FROM late
+    ON CONFLICT (account_id, predecessor_id, successor_id) DO UPDATE
+       SET kind = excluded.kind, evidence = excluded.evidence, confidence = excluded.confidence, state = 'linked',
+           run_id = excluded.run_id, found_at = now(), decided_at = NULL, decided_by = NULL, note = NULL
+     WHERE link.state = 'suggested' OR (link.state = 'linked' AND link.evidence <> 'provider-link')
+        OR link.decided_by IN ('bank', 'ingest')),
 hidden AS (
     INSERT INTO sync.hidden_holds (
         account_id, transaction_id, amount_minor, currency, status, type, description, counterparty_name,
@@ -144,7 +162,8 @@ ON CONFLICT (account_id, transaction_id) DO NOTHING;
 WITH back AS (
     DELETE FROM sync.hidden_holds AS hidden
      USING (SELECT DISTINCT account_id, pending_transaction_id FROM ended
-             WHERE status = 'posted' AND pending_transaction_id IS NOT NULL) AS was (account_id, hold_id)
+             WHERE status = 'posted' AND pending_transaction_id IS NOT NULL AND ended_by <> 'rekeyed')
+               AS was (account_id, hold_id)
      WHERE (hidden.account_id, hidden.transaction_id) = (was.account_id, was.hold_id)
        AND NOT EXISTS (
            SELECT FROM incoming AS posted

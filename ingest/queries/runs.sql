@@ -47,6 +47,17 @@ DELETE FROM sync.runs AS run
           AND newer.run_id > run.run_id
           AND newer.outcome = 'complete');
 
+-- name: webhook_take
+-- Take a message that the bank signed; no row when it was taken before.
+INSERT INTO sync.webhooks (signature, connection_id, event)
+VALUES (%(signature)s, %(connection_id)s, %(event)s)
+ON CONFLICT (signature) DO NOTHING
+RETURNING true AS taken;
+
+-- name: webhooks_prune
+-- Forget messages that are refused for their age by now; twice the window, because our clock and the bank's differ.
+DELETE FROM sync.webhooks WHERE received_at < now() - make_interval(secs => %(keep_seconds)s);
+
 -- name: views_refresh
 -- Refresh the materialized views if something changed; true when it did.
 SELECT read.refresh() AS refreshed;

@@ -68,35 +68,51 @@ SELECT account_id, feed, complete, synced_at, failures, last_error, parked_reaso
  WHERE connection_id = %(connection_id)s AND in_use
  ORDER BY feed, account_id;
 
--- name: targets_claim
--- Lease targets and open a run for each: the due ones, accounts first; or one by name, due or not.
--- The database's clock alone decides, so that no two processes can disagree about the time.
-WITH free AS (
-    SELECT connection_id, account_id, feed
-      FROM sync.targets
-     WHERE connection_id = %(connection_id)s
-       AND parked_reason IS NULL
-       AND in_use
-       AND lease_until < clock_timestamp()
-       AND CASE WHEN %(feed)s::text IS NULL
-                THEN due_at <= clock_timestamp()
-                     -- A balance of an account that is not listed yet has no place, and would wait for the next poll.
-                     AND (feed = 'accounts' OR EXISTS (
-                         SELECT FROM sync.targets AS listing
-                          WHERE (listing.connection_id, listing.account_id, listing.feed) = (%(connection_id)s, '', 'accounts')
-                            AND listing.synced_at IS NOT NULL))
-                ELSE feed = %(feed)s AND account_id = %(account_id)s END
-     ORDER BY feed = 'accounts' DESC, due_at
-     LIMIT %(targets_max)s
-       FOR UPDATE SKIP LOCKED),
-claimed AS (
+-- name: targets_due
+-- Lock targets of a kind that are due and free, the longest due first. None while the bank wants a
+-- pause. The database's clock alone decides, so that no two processes can disagree about the time.
+SELECT account_id, feed
+  FROM sync.targets
+ WHERE connection_id = %(connection_id)s
+   AND kind = %(kind)s
+   AND due_at <= now()
+   AND parked_reason IS NULL
+   AND in_use
+   AND lease_until < clock_timestamp()
+   -- A balance of an account that is not listed yet has no place, and would wait for the next poll.
+   AND (feed = 'accounts' OR EXISTS (
+       SELECT FROM sync.targets AS listing
+        WHERE (listing.connection_id, listing.account_id, listing.feed) = (%(connection_id)s, '', 'accounts')
+          AND listing.synced_at IS NOT NULL))
+   AND NOT EXISTS (
+       SELECT FROM sync.budgets
+        WHERE budgets.connection_id = %(connection_id)s AND budgets.paused_until > clock_timestamp())
+ ORDER BY due_at
+ LIMIT %(targets_max)s
+   FOR UPDATE SKIP LOCKED;
+
+-- name: target_named
+-- Lock one target, due or not, if nobody holds it.
+SELECT account_id, feed
+  FROM sync.targets
+ WHERE (connection_id, account_id, feed) = (%(connection_id)s, %(account_id)s, %(feed)s)
+   AND parked_reason IS NULL
+   AND in_use
+   AND lease_until < clock_timestamp()
+   FOR UPDATE SKIP LOCKED;
+
+-- name: targets_lease
+-- Lease the locked targets and open a run for each.
+WITH claimed AS (
     UPDATE sync.targets AS target
        SET lease_holder = %(holder)s,
            lease_epoch = target.lease_epoch + 1,
            lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s),
            attempted_at = clock_timestamp()
-      FROM free
-     WHERE (target.connection_id, target.account_id, target.feed) = (free.connection_id, free.account_id, free.feed)
+      FROM unnest(%(account_ids)s::text[], %(feeds)s::text[]) AS free (account_id, feed)
+     WHERE (target.connection_id, target.account_id, target.feed) = (%(connection_id)s, free.account_id, free.feed)
+       -- Locked and free since a moment ago; said again, so that no two claims can ever rest on what was read before a lock.
+       AND target.lease_until < clock_timestamp()
     RETURNING target.*),
 -- A run that is still open belongs to a process that died: nobody finishes it, and the refresh waits for its end.
 died AS (
@@ -112,13 +128,17 @@ opened AS (
     INSERT INTO sync.runs (connection_id, account_id, feed, lease_epoch)
     SELECT connection_id, account_id, feed, lease_epoch FROM claimed
     RETURNING run_id, connection_id, account_id, feed, started_at)
-SELECT connection_id, account_id, feed, cursor, checkpoint, complete, failures, lease_epoch, run_id, started_at
+SELECT connection_id, account_id, feed, cursor, checkpoint, complete, failures, lease_epoch, run_id, started_at,
+       extract(epoch FROM clock_timestamp() - greatest(changed_at, demanded_at))::float8 AS silent_seconds
   FROM claimed JOIN opened USING (connection_id, account_id, feed)
  ORDER BY feed = 'accounts' DESC;
 
 -- name: target_lock
--- Whether the lease is still ours. Held to the end of the transaction, so that nobody can take over in between.
-SELECT lease_epoch FROM sync.targets
+-- Whether the lease is still ours. Held to the end of the transaction, so that nobody can take over in between. And whether
+-- the database's clock was set back since the run began: what is stored now would be known before moments already told of.
+SELECT lease_epoch,
+       now() < %(started_at)s::timestamptz OR clock_timestamp() < (SELECT mark FROM sync.clock) AS clock_is_back
+  FROM sync.targets
  WHERE (connection_id, account_id, feed) = (%(connection_id)s, %(account_id)s, %(feed)s)
    FOR UPDATE;
 
@@ -137,38 +157,69 @@ UPDATE sync.targets AS target
 -- name: target_advance
 -- Save how far a target has come, in the transaction that stored its rows. Outcome `running` keeps the lease.
 -- It is fresh for two missed polls, plus the time that a run takes, plus two seconds for a slow commit.
-UPDATE sync.targets
+-- Who asked while the run was under way may have meant what it did not see: another run follows, a second later at the earliest.
+WITH paced AS (
+    SELECT connection_id, account_id, feed,
+           CASE WHEN %(outcome)s <> 'complete' THEN interval_seconds
+                WHEN demanded_at > %(started_at)s::timestamptz THEN coalesce(%(quick_seconds)s::float8, interval_seconds)
+                ELSE coalesce(%(interval_seconds)s::float8, interval_seconds) END AS pause_seconds
+      FROM sync.targets
+     WHERE (connection_id, account_id, feed) = (%(connection_id)s, %(account_id)s, %(feed)s))
+UPDATE sync.targets AS target
    SET cursor = CASE WHEN %(outcome)s = 'complete' THEN %(cursor)s ELSE cursor END,
        checkpoint = %(checkpoint)s,
        complete = %(complete)s,
-       due_at = CASE WHEN %(outcome)s = 'complete'
-                     THEN clock_timestamp() + make_interval(secs => interval_seconds * %(spread)s)
-                     ELSE clock_timestamp() END,
+       interval_seconds = pause_seconds,
+       due_at = CASE WHEN %(outcome)s <> 'complete' THEN clock_timestamp()
+                     WHEN hastened_at > %(started_at)s::timestamptz
+                     THEN greatest(clock_timestamp(), attempted_at + interval '1 second')
+                     ELSE clock_timestamp() + make_interval(secs => pause_seconds * %(spread)s) END,
        lease_holder = CASE WHEN %(outcome)s = 'running' THEN lease_holder END,
        lease_until = CASE WHEN %(outcome)s = 'running' THEN lease_until ELSE '-infinity' END,
+       changed_at = CASE WHEN %(changed)s THEN clock_timestamp() ELSE changed_at END,
        synced_at = %(started_at)s::timestamptz,
        bank_as_of = coalesce(%(bank_as_of)s, bank_as_of),
-       fresh_until = clock_timestamp() + make_interval(secs => 2 * interval_seconds + 2)
+       fresh_until = clock_timestamp() + make_interval(secs => 2 * pause_seconds + 2)
                    + (clock_timestamp() - %(started_at)s::timestamptz),
        failures = 0,
        failing_since = NULL,
+       circuit_opened_at = NULL,
        last_error = NULL
- WHERE (connection_id, account_id, feed) = (%(connection_id)s, %(account_id)s, %(feed)s);
+  FROM paced
+ WHERE (target.connection_id, target.account_id, target.feed) = (paced.connection_id, paced.account_id, paced.feed);
 
 -- name: target_fail
 -- Give a target back after a failure. Does nothing once another process has taken over.
-UPDATE sync.targets
-   SET due_at = clock_timestamp() + make_interval(secs => %(delay_seconds)s),
+-- Its circuit opens if it keeps failing while the bank answers for others: while the bank is away, all come back quickly.
+WITH judged AS (
+    SELECT failing.connection_id, failing.account_id, failing.feed,
+           failing.account_id <> '' AND %(circuit_seconds)s::float8 IS NOT NULL
+               AND listing.synced_at > failing.failing_since AS opens
+      FROM sync.targets AS failing
+      LEFT JOIN sync.targets AS listing
+        ON (listing.connection_id, listing.account_id, listing.feed) = (failing.connection_id, '', 'accounts')
+     WHERE (failing.connection_id, failing.account_id, failing.feed) = (%(connection_id)s, %(account_id)s, %(feed)s)),
+rested AS (
+    SELECT judged.*,
+           clock_timestamp() + make_interval(secs => CASE WHEN opens THEN %(circuit_seconds)s::float8
+                                                          ELSE %(delay_seconds)s::float8 END) AS again_at
+      FROM judged)
+UPDATE sync.targets AS target
+   SET due_at = again_at,
        lease_holder = NULL,
        lease_until = '-infinity',
        complete = complete AND NOT %(doubted)s,
        checkpoint = CASE WHEN %(void)s THEN NULL ELSE checkpoint END,
        failures = failures + 1,
        failing_since = coalesce(failing_since, clock_timestamp()),
-       last_error = %(error)s,
+       circuit_opened_at = CASE WHEN opens THEN coalesce(circuit_opened_at, clock_timestamp()) END,
+       last_error = %(error)s || CASE WHEN opens THEN
+           format(' (%%s times in a row while the bank answers for others; tried again at %%s)', failures + 1,
+                  to_char(again_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) ELSE '' END,
        parked_reason = CASE WHEN %(parks)s THEN %(error)s ELSE parked_reason END
- WHERE (connection_id, account_id, feed) = (%(connection_id)s, %(account_id)s, %(feed)s)
-   AND lease_epoch = %(lease_epoch)s;
+  FROM rested
+ WHERE (target.connection_id, target.account_id, target.feed) = (rested.connection_id, rested.account_id, rested.feed)
+   AND target.lease_epoch = %(lease_epoch)s;
 
 -- name: target_release
 -- Give a target back untouched, due as it was: its run was cut short by us. If that was because our database went away,
@@ -201,3 +252,69 @@ UPDATE sync.targets
 -- An account that we do not know was mentioned: list the accounts now.
 UPDATE sync.targets SET due_at = clock_timestamp()
  WHERE connection_id = %(connection_id)s AND account_id = '' AND feed = 'accounts' AND due_at > clock_timestamp();
+
+-- name: targets_demand
+-- Somebody read these accounts: keep them at the quick pace, due no later than that allows. What fails or is probed keeps
+-- its pause. Freshness is held to the quick pace as well, but for the poll that this asks for there is time.
+-- Who read a list of all (null) read what covers the connection: a page of fifty must not wake twenty thousand accounts.
+-- A note that is a quarter of the pace old is as good as a new one, and spares a busy reader's targets most of the writing.
+-- `skipped` are targets that a run is just storing into: asking them again in a moment is cheaper than to wait for its lock.
+WITH wanted AS (
+    SELECT connection_id, account_id, feed
+      FROM sync.targets
+     WHERE connection_id = %(connection_id)s
+       AND in_use
+       AND parked_reason IS NULL
+       AND CASE WHEN account_id <> '' THEN account_id = ANY (%(account_ids)s::text[])
+                ELSE %(account_ids)s::text[] IS NULL OR EXISTS (
+                    SELECT FROM snapshot.accounts AS account
+                     WHERE account.connection_id = %(connection_id)s
+                       AND account.account_id = ANY (%(account_ids)s::text[])) END
+       AND (demanded_at IS NULL
+            OR demanded_at < clock_timestamp() - make_interval(secs => greatest(1, %(quick_seconds)s::float8 / 4)))),
+free AS (
+    SELECT target.*
+      FROM sync.targets AS target JOIN wanted USING (connection_id, account_id, feed)
+       FOR UPDATE OF target SKIP LOCKED),
+moved AS (
+    UPDATE sync.targets AS target
+       SET demanded_at = clock_timestamp(),
+           due_at = CASE WHEN target.failures > 0 THEN target.due_at
+                         ELSE least(target.due_at,
+                                    coalesce(target.synced_at, now()) + make_interval(secs => %(quick_seconds)s)) END,
+           fresh_until = least(target.fresh_until,
+                               clock_timestamp() + make_interval(secs => 2 * %(quick_seconds)s::float8 + 2))
+      FROM free
+     WHERE (target.connection_id, target.account_id, target.feed) = (free.connection_id, free.account_id, free.feed)
+    RETURNING 1)
+SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM moved) AS skipped;
+
+-- name: targets_hasten
+-- Poll these accounts (null: any) now, if what we have is older than this; each at most once a second. What fails or is
+-- probed keeps its pause: it is asked as soon as it may be. `skipped` as above.
+WITH wanted AS (
+    SELECT connection_id, account_id, feed
+      FROM sync.targets
+     WHERE connection_id = %(connection_id)s
+       AND in_use
+       AND parked_reason IS NULL
+       AND (%(account_ids)s::text[] IS NULL
+            OR account_id = ANY (%(account_ids)s::text[])
+            OR account_id = '' AND EXISTS (
+                SELECT FROM snapshot.accounts AS account
+                 WHERE account.connection_id = %(connection_id)s AND account.account_id = ANY (%(account_ids)s::text[])))
+       AND (synced_at IS NULL OR synced_at <= clock_timestamp() - make_interval(secs => %(age_max_seconds)s))),
+free AS (
+    SELECT target.*
+      FROM sync.targets AS target JOIN wanted USING (connection_id, account_id, feed)
+       FOR UPDATE OF target SKIP LOCKED),
+moved AS (
+    UPDATE sync.targets AS target
+       SET hastened_at = clock_timestamp(),
+           due_at = CASE WHEN target.failures > 0 THEN target.due_at
+                         ELSE least(target.due_at,
+                                    greatest(clock_timestamp(), target.attempted_at + interval '1 second')) END
+      FROM free
+     WHERE (target.connection_id, target.account_id, target.feed) = (free.connection_id, free.account_id, free.feed)
+    RETURNING 1)
+SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM moved) AS skipped;

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psutil
 import psycopg
 
 from bankmirror.postgres import find_running
+from tests.waiting import PATIENCE, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", "-m", "bankmirror"]
@@ -40,7 +40,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def run(
-    home: Path, *arguments: str, told: Mapping[str, str] | None = None, seconds: float = 60
+    home: Path, *arguments: str, told: Mapping[str, str] | None = None, seconds: float = 90
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end. In the home, so that nobody's `.env` has a say."""
     return subprocess.run(
@@ -52,14 +52,6 @@ def run(
         timeout=seconds,
         check=False,
     )
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(look: Callable[[], Seen | None], seconds: float, what: str) -> Seen:
@@ -112,7 +104,7 @@ class System:
         return number
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=10, trust_env=False)
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE, trust_env=False)
 
     def activity(self, account_id: str, limit: int = 100) -> list[dict[str, Any]]:
         response = self.get(f"/banking/accounts/{account_id}/activity?limit={limit}")
@@ -128,13 +120,13 @@ class System:
     def database(self) -> "psycopg.Connection[Any]":
         url = find_running(self.home, "bankmirror")
         assert url is not None, "the embedded database runs"
-        return psycopg.connect(url, autocommit=True, connect_timeout=3)
+        return psycopg.connect(url, autocommit=True, connect_timeout=int(PATIENCE))
 
     def interrupt(self) -> tuple[int, float]:
         """Press Ctrl-C; the exit code and the seconds it took."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(20)
+        code = self.process.wait(PATIENCE)
         return code, time.monotonic() - began
 
 
@@ -160,7 +152,7 @@ def running(home: Path, *flags: str, **more: str) -> Iterator[System]:
     """`bankmirror up` until the end of the block, or until the block stops it."""
     process, output = launch(home, *flags, **more)
     try:
-        box = wait_until(lambda: read_box(output, process), 40, f"the box of `up`: {output}")
+        box = wait_until(lambda: read_box(output, process), 2 * PATIENCE, f"the box of `up`: {output}")
         yield System(home, process, output, box)
     finally:
         end(process)
@@ -182,7 +174,7 @@ def end(process: "subprocess.Popen[str]") -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(PATIENCE)
     if process.poll() is None:
         process.kill()
         process.wait()
@@ -198,4 +190,4 @@ def alive(pid: int) -> bool:
 def post_transfer(url: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """The request of the older contract, as its unmodified clients send it."""
     order = {"account_id": "acct_123", "destination_account_id": "acct_456", "amount_cents": 2500}
-    return httpx.post(f"{url}/banking/transfer", json=order, headers=headers, timeout=30, trust_env=False)
+    return httpx.post(f"{url}/banking/transfer", json=order, headers=headers, timeout=PATIENCE, trust_env=False)

@@ -3,7 +3,9 @@
 `BANKMIRROR_TEST_MIRROR_ROWS=200000` runs it at full size; the default keeps the suite quick.
 """
 
+import json
 import os
+import re
 import secrets
 import subprocess
 import threading
@@ -18,7 +20,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.acceptance.system import COMMAND, environment, free_port, run, wait_until
+from tests.acceptance.system import COMMAND, environment, run, wait_until
+from tests.waiting import free_port
 
 ROWS = int(os.environ.get("BANKMIRROR_TEST_MIRROR_ROWS", "5000"))
 KEY = {"Authorization": "Bearer sandbox-key"}
@@ -120,15 +123,42 @@ def test_mirror_equals_the_bank(bankmirror_home: Path, bank_database: str, datab
         stop.set()
         payer.join()
         assert filled.returncode == 0, filled.stdout + filled.stderr
-        assert "in the mirror: 8 accounts" in filled.stdout
+        assert re.search(r"✓ in the mirror: [0-9,]+ transactions of 8 accounts, .*account-days ties", filled.stdout)
         assert client.get("/health").json()["head"] > head + 20, "the bank did live meanwhile"
 
     with bank(bankmirror_home, bank_database, port, "--no-life") as client:
         assert run(bankmirror_home, "ingest", "once", seconds=120, told=told).returncode == 0
         at_bank, mirrored = rows_of_bank(client), rows_of_mirror(database_url)
+        assert len(at_bank) > ROWS
+        assert mirrored == at_bank
 
-    assert len(at_bank) > ROWS
-    assert mirrored == at_bank
+        verified = run(bankmirror_home, "verify", seconds=120, told=told)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        assert f"equal: {len(at_bank):,} transactions of 8 accounts" in verified.stdout
+
+        account_id, transaction_id = change_by_hand(database_url)
+        verified = run(bankmirror_home, "verify", "--json", seconds=120, told=told)
+        assert verified.returncode == 1, verified.stdout + verified.stderr
+        found = json.loads(verified.stdout)
+        assert found["verdict"] == "different"
+        named = {(told["account_id"], told["subject"], told["key"]) for told in found["differences"]}
+        assert (account_id, "transaction", transaction_id) in named
+
+    away = run(bankmirror_home, "verify", seconds=120, told={**told, "BANKMIRROR_BANK_DEADLINE_SECONDS": "2"})
+    assert away.returncode == 2, away.stdout + away.stderr
+    assert "not compared: bank-unreachable" in away.stdout
+
+
+def change_by_hand(database_url: str) -> tuple[str, str]:
+    """One minor unit more, on any booked row; its account and id."""
+    with psycopg.connect(database_url) as connection:
+        changed = connection.execute(
+            "UPDATE snapshot.transactions SET amount_minor = amount_minor + 1 WHERE (account_id, transaction_id) ="
+            " (SELECT account_id, transaction_id FROM snapshot.transactions WHERE status = 'posted' LIMIT 1)"
+            " RETURNING account_id, transaction_id"
+        ).fetchone()
+    assert changed is not None
+    return changed
 
 
 def pay(client: httpx.Client, stop: threading.Event) -> None:

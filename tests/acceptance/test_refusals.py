@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.acceptance.system import System, free_port, run
+from tests.acceptance.system import System, run
+from tests.waiting import free_port
 
 CLOSED = "postgresql://nobody@127.0.0.1:1/nothing"
 BANK = {

@@ -7,6 +7,7 @@ import sys
 import httpx
 
 from tests.acceptance.system import System, post_transfer, run, wait_until
+from tests.waiting import PATIENCE
 
 # The client of the older contract, as it was before there was Bankmirror.
 OLDER_SCRIPT = """
@@ -63,7 +64,7 @@ def test_transfer_is_seen_at_once_and_counted_once(shared_system: System) -> Non
         assert len(found) == 1, "never twice, and never gone in between"
         return found[0] if found[0]["kind"] == "transaction" else None
 
-    mirrored = wait_until(as_the_banks, 10, "the bank's own transaction in the activity")
+    mirrored = wait_until(as_the_banks, PATIENCE, "the bank's own transaction in the activity")
     assert mirrored["id"] == transaction_id
     assert mirrored["amount_cents"] == -2500
 
@@ -82,7 +83,7 @@ def test_bank_lives_and_the_mirror_follows(shared_system: System) -> None:
         now = {item["id"] for account_id in accounts for item in shared_system.activity(account_id)}
         return (now - before) or None
 
-    assert wait_until(news, 20, "a transaction that nobody asked for")
+    assert wait_until(news, PATIENCE, "a transaction that nobody asked for")
 
 
 def test_errand_beside_it(shared_system: System) -> None:

@@ -15,6 +15,7 @@ from ingest.settings import IngestSettings
 from kernel.database import INGEST, Pool, make_pool
 from tests.conftest import Connect
 from tests.integration.ingest.model_bank import ModelBank
+from tests.waiting import PATIENCE
 
 Rows = list[TupleRow]
 
@@ -108,6 +109,16 @@ class Mirror:
         """Any rows of the database."""
         cursor = await self.owner.execute(query.encode(), parameters or None)
         return await cursor.fetchall()
+
+    async def heard(self) -> list[str]:
+        """What a listening owner was told so far. Notifications come in the order of their commits."""
+        await self.ask("SELECT pg_notify('bankmirror_changed', 'that is all')")
+        payloads: list[str] = []
+        async for note in self.owner.notifies(timeout=PATIENCE):
+            if note.payload == "that is all":
+                return payloads
+            payloads.append(note.payload)
+        raise TimeoutError("not even our own notification")
 
     async def target(self, column: str, feed: Feed = "transactions", account_id: str = "") -> Any:
         """One column of a target."""

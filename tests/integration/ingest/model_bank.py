@@ -35,6 +35,8 @@ class ModelBank:
     rows: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     expired: set[str] = field(default_factory=set)
+    # How often the feed was begun anew; a cursor of before is not known any more.
+    epoch: int = 0
     serial: int = 0
 
     def open_account(self, account_id: str, currency: str = "USD", current: int = 0) -> None:
@@ -101,6 +103,10 @@ class ModelBank:
         del self.rows[account_id, transaction_id]
         self.log.append((account_id, transaction_id))
 
+    def reset_feed(self) -> None:
+        """The bank forgets every cursor that it ever gave."""
+        self.epoch += 1
+
     def put_row(self, row: dict[str, Any]) -> None:
         """Any wire row, good or bad."""
         key = (str(row.get("account_id")), str(row.get("transaction_id")))
@@ -150,9 +156,9 @@ class ModelBank:
 
     def changes_document(self, cursor: str | None) -> dict[str, Any]:
         """A page of the delta feed; from the start it only shows what there is."""
-        position = int(cursor or 0)
-        if cursor in self.expired:
+        if cursor in self.expired or not self.knows(cursor):
             raise CursorExpired("HTTP 410, cursor-expired")
+        position = self.position(cursor)
         stretch = self.log[position : position + self.page_rows]
         upserts, removed = [], []
         for key in dict.fromkeys(stretch):
@@ -165,9 +171,17 @@ class ModelBank:
             "added": upserts,
             "modified": [],
             "removed": removed,
-            "next_cursor": str(end),
+            "next_cursor": str(end) if self.epoch == 0 else f"{self.epoch}.{end}",
             "has_more": end < len(self.log),
         }
+
+    def knows(self, cursor: str | None) -> bool:
+        """Whether the cursor is of the feed as it is now."""
+        return cursor is None or int(cursor.rpartition(".")[0] or 0) == self.epoch
+
+    def position(self, cursor: str | None) -> int:
+        """Where in the log a cursor stands."""
+        return int((cursor or "0").rpartition(".")[2])
 
     def listing_document(self, account_id: str, window: Window, cursor: str | None) -> dict[str, Any]:
         """A page of one account's transactions, by position: a bank could do no worse."""
@@ -184,7 +198,10 @@ class ModelBank:
 
 
 def _day(row: dict[str, Any]) -> date:
-    return date.fromisoformat(row["booked_on"] or row["created_at"][:10])
+    try:
+        return date.fromisoformat(row["booked_on"] or row["created_at"][:10])
+    except ValueError:
+        return TODAY  # A bad row is listed somewhere, and the newest day is in every window.
 
 
 class ModelReader:
@@ -244,6 +261,9 @@ class ModelReader:
             yield Page(rows, refused, cursor, NOW)
             if cursor is None:
                 return
+
+    async def register_webhook(self, url: str) -> None:
+        raise AssertionError("this bank has no webhooks")
 
     def _page(self, what: str, cursor: str | None, number: int = 1) -> None:
         self.calls.append((what, cursor))

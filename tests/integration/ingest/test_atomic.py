@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from banks.ports import ChangePage
-from ingest import absence, advance, apply
+from ingest import absence, advance, apply, identity
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import TODAY, ModelBank, ModelReader
 
 STEPS = [
-    *((module, name) for module in (absence, advance, apply) for name in ("run_query", "fetch_row")),
-    (apply, "_copy"),
+    *((module, name) for module in (absence, advance, apply, identity) for name in ("run_query", "fetch_row")),
+    (apply, "_copy_incoming"),
+    (apply, "_copy_again"),
 ]
 
 

@@ -30,7 +30,7 @@ async def test_each_account_has_its_own_target(bank: ModelBank, mirror: Mirror) 
     assert [await read(mirror, desk, account) for account in ("acct_a", "acct_b")] == ["complete"] * 2
 
     assert await mirror.rows() == bank.good_rows()
-    assert await mirror.ask("SELECT covered_to FROM sync.coverage") == [(TODAY,)] * 2
+    assert await mirror.ask("SELECT upper(covered) - 1 FROM sync.coverage") == [(TODAY,)] * 2
     await mirror.check()
 
 
@@ -70,7 +70,7 @@ async def test_t22_a_gap_of_ninety_days_heals(bank: ModelBank, mirror: Mirror) -
     reader = listing(bank)
     desk = await mirror.open(reader)
     await read(mirror, desk)
-    gap = "UPDATE sync.coverage SET covered_to = current_date - 90, covered_from = '1970-01-01'"
+    gap = "UPDATE sync.coverage SET covered = datemultirange(daterange('1970-01-01', current_date - 90, '[]'))"
     await mirror.owner.execute(gap)
     bank.post("acct_a", -1, day=TODAY - timedelta(days=80))
 

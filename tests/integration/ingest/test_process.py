@@ -4,9 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from ingest.scheduler import WEDGED_EXIT_CODE
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.http_bank import HttpBank, serve_bank
 from tests.integration.ingest.model_bank import ModelBank
+from tests.waiting import PATIENCE, until
 
 SERVE = """
 import asyncio
@@ -58,11 +58,17 @@ async def ingest(
         await process.wait()
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # What is waited for happens in another process.
-            await asyncio.sleep(0.05)
+class Gate:
+    """A fault that keeps the pages of the feed after some of them, so that `half way` lasts until it is opened."""
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.opened = asyncio.Event()
+
+    async def __call__(self, path: str, number: int) -> None:
+        await asyncio.sleep(0.01)
+        if path == "/transactions/changes" and number > self.pages:
+            await self.opened.wait()
 
 
 async def test_t15_p4_kill_9_in_a_backfill(
@@ -79,15 +85,16 @@ async def test_t15_p4_kill_9_in_a_backfill(
     async def complete() -> bool:
         return bool(await mirror.ask("SELECT FROM sync.targets WHERE feed = 'transactions' AND complete"))
 
-    for _ in range(2):
+    for pages in (20, 40):
+        http_bank.fault = Gate(pages)
         async with ingest(http_bank, database_url, backfill_chunk_rows=200) as process:
             await until(half_way)
-            await asyncio.sleep(0.1)
             process.kill()
             await process.wait()
         assert 0 < len(await mirror.rows()) < 3_000
         await mirror.check()
         bank.post("acct_b", 1)
+    http_bank.fault = Gate(1_000)
     pages_before = http_bank.requests["/transactions/changes"]
     async with ingest(http_bank, database_url, backfill_chunk_rows=200):
         await until(complete)
@@ -106,15 +113,19 @@ async def test_sigterm_drains_and_frees(
     async def polled() -> bool:
         return bool(await mirror.rows())
 
+    hangs = asyncio.Event()
+
     async def hang(path: str, number: int) -> None:
-        await asyncio.sleep(30 if number > 3 and path == "/balances" else 0)
+        if number > 3 and path == "/balances":
+            hangs.set()
+            await asyncio.sleep(3600)
 
     http_bank.fault = hang
     async with ingest(http_bank, database_url, drain_seconds=0.2) as process:
         await until(polled)
-        await asyncio.sleep(1.5)
+        await hangs.wait()
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0
 
     assert await mirror.ask("SELECT * FROM sync.targets WHERE lease_holder IS NOT NULL") == []
@@ -135,13 +146,28 @@ async def test_p6_sigstop_longer_than_the_lease(
     async def complete() -> bool:
         return bool(await mirror.ask("SELECT FROM sync.targets WHERE feed = 'transactions' AND complete"))
 
+    http_bank.fault = gate = Gate(30)
     async with ingest(http_bank, database_url, backfill_chunk_rows=100) as sleeper:
         await until(half_way)
-        sleeper.send_signal(signal.SIGSTOP)
+
+        async def asleep() -> bool:
+            # Not in a transaction: that would keep its locks, and the others wait until the database ends it.
+            sleeper.send_signal(signal.SIGSTOP)
+            at_work = await mirror.ask(
+                "SELECT FROM pg_stat_activity WHERE application_name = 'bankmirror ingest' AND state <> 'idle'"
+                " AND datname = current_database()"
+            )
+            if at_work:
+                sleeper.send_signal(signal.SIGCONT)
+            return not at_work
+
+        await until(asleep)
+        gate.opened.set()
         async with ingest(http_bank, database_url, backfill_chunk_rows=100):
             await until(complete)
             sleeper.send_signal(signal.SIGCONT)
             bank.change("acct_a", "txn_000001", amount_cents=-123_456)
+            # Nothing is waited for: it is given time to do harm.
             await asyncio.sleep(2)
 
             async def equal() -> bool:
@@ -157,11 +183,11 @@ async def test_p8_a_wedged_loop_ends_the_process() -> None:
         "import time\n"
         "from ingest.scheduler import Watchdog, end_process\n"
         "Watchdog(0.5, end_process).start()\n"
-        "time.sleep(30)\n"
+        "time.sleep(600)\n"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", wedged)
 
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         assert await process.wait() == WEDGED_EXIT_CODE
 
 

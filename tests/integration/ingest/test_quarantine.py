@@ -43,7 +43,7 @@ async def test_a_mended_transaction_ends_the_doubt(delta_feed: bool, bank: Model
 
     assert (await open_entries(mirror), await verdict(mirror)) == ([], "fresh")
     assert await mirror.rows() == bank.good_rows()
-    heard = [note.payload async for note in mirror.owner.notifies(timeout=0.3)]
+    heard = await mirror.heard()
     assert len(heard) == 1
     assert '"accounts": null' in heard[0]
 

@@ -125,7 +125,7 @@ async def test_an_account_that_is_left_out_is_stale(bank: ModelBank, mirror: Mir
 
     async def heard(polled: Polled) -> str:
         assert polled.outcome == "complete"
-        return "".join([note.payload async for note in mirror.owner.notifies(timeout=0.5, stop_after=1)])
+        return "".join(await mirror.heard())
 
     assert '["acct_0"]' in await heard(await mirror.poll(desk, "accounts"))
     assert await feed(mirror, "acct_0", "accounts") == (

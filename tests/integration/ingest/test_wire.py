@@ -7,7 +7,7 @@ import pytest
 from bankmirror.progress import Errand, mends
 from banks.ports import BankRefusedCredentials
 from banks.registry import open_reader
-from ingest.app import open_desk
+from ingest.desk import open_desk
 from ingest.once import RunProgress, backfill, once
 from ingest.poll import Desk
 from ingest.settings import IngestSettings

@@ -1,7 +1,6 @@
 """The read API as a process of its own, over real HTTP."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
+
+from tests.waiting import PATIENCE, free_port
 
 PROGRAM = """
 import asyncio
@@ -34,9 +35,7 @@ class Served:
 @contextmanager
 def serving(database_url: str) -> Iterator[Served]:
     """Run the read API until the end of the block; whatever it does then, it is gone."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BANKMIRROR_")},
         "DATABASE_URL": database_url,
@@ -55,7 +54,7 @@ def serving(database_url: str) -> Iterator[Served]:
 
 
 def _wait_until_up(url: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
             httpx.get(f"{url}/health")

@@ -6,6 +6,7 @@ import pytest
 from tests.integration.readapi.mirror import Mirror, asking
 
 TRANSACTIONS = "/banking/accounts/acct_1/transactions"
+DIFF = "/banking/diff?known_from=2026-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -56,6 +57,27 @@ def one_account(mirror: Mirror) -> Mirror:
         ("/banking/accounts/acct_1/transactions/%00", 422, "transaction_id"),
         ("/banking/accounts/" + "x" * 2701, 422, "account_id"),
         (f"{TRANSACTIONS}?cursor=", 422, "cursor"),
+        (f"{TRANSACTIONS}?known_at=2026-01-01", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=2026-01-01T00:00:00", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=2026-01-01T00:00:00+01:00", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=2026-02-30T00:00:00Z", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=2026-01-01T00:00:60Z", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=0000-01-01T00:00:00Z", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=1767225600", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=infinity", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=now", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=2999-01-01T00:00:00Z", 422, "known_at"),
+        (f"{TRANSACTIONS}?known_at=9999-12-31T23:59:59-23:59", 422, "known_at"),
+        (f"{TRANSACTIONS}?as_of=yesterday", 422, "as_of"),
+        ("/banking/balances?as_of=2026-W01-1T00:00:00Z", 422, "as_of"),
+        ("/banking/balances?known_at=2999-01-01T00:00:00Z", 422, "known_at"),
+        ("/banking/accounts/acct_1/balances?known_at=2999-01-01T00:00:00Z", 422, "known_at"),
+        ("/banking/cash-flow?known_at=2999-01-01T00:00:00Z", 422, "known_at"),
+        ("/banking/diff?known_to=2026-01-01T00:00:00Z", 422, "known_from"),
+        (f"{DIFF}&known_to=2999-01-01T00:00:00Z", 422, "known_to"),
+        (f"{DIFF}&known_to=2025-12-31T23:59:59Z", 422, "query"),
+        (f"{DIFF}&known_to=2026-01-01T00:59:59%2B01:00", 422, "query"),
+        (f"{DIFF}&known_to=2026-01-02T00:00:00Z&from=2026-01-02&to=2026-01-01", 422, "query"),
     ],
 )
 async def test_what_cannot_be_meant(

@@ -80,7 +80,8 @@ def assert_quick(found: dict[str, Any], rows_max: int) -> None:
                 assert node["Actual Rows"] * node["Actual Loops"] <= rows_max
         if "Sort" in kind and node["Actual Loops"]:
             assert node["Actual Rows"] <= rows_max, json.dumps(node)
-    assert found["Execution Time"] < 100
+    # Milliseconds. It takes one or two, but may have to wait for the processor.
+    assert found["Execution Time"] < 2_000
 
 
 # Before PostgreSQL settles on a generic plan (five executions), and after.

@@ -61,7 +61,7 @@ async def test_a_megabyte_of_memo_is_cut(mirror: Mirror, client: httpx.AsyncClie
 
     assert {len(entry["untrusted"]["description"]) for entry in response.json()} == {140}
     assert len(response.content) < 20_000
-    assert response.elapsed.total_seconds() < 1.0
+    assert response.elapsed.total_seconds() < 10.0
 
 
 async def test_replaced_characters_are_shown_as_such(mirror: Mirror, client: httpx.AsyncClient) -> None:

@@ -38,7 +38,7 @@ def shown(database_url: str) -> list[Row]:
         ).fetchall()
 
 
-def test_refresh_shows_what_was_committed(database_url: str) -> None:
+def test_t57_first_refresh_and_what_it_shows(database_url: str) -> None:
     """The first refresh always runs; the next only after a run that changed something."""
     with psycopg.connect(database_url) as connection:
         insert_run(connection, "acct_1")
@@ -77,8 +77,8 @@ def test_view_freshness_says_since_when_something_waits(database_url: str) -> No
     assert after == (None,)
 
 
-def test_overlapping_refreshes_leave_it_to_the_first(database_url: str) -> None:
-    """T57: a second refresh at the same time returns at once instead of queueing behind the first."""
+def test_t57_overlapping_refreshes_leave_it_to_the_first(database_url: str) -> None:
+    """A second refresh at the same time returns at once instead of queueing behind the first."""
     with psycopg.connect(database_url) as holder:
         insert_run(holder, "acct_1")
         holder.commit()
@@ -87,8 +87,8 @@ def test_overlapping_refreshes_leave_it_to_the_first(database_url: str) -> None:
         assert refresh(database_url) is False
 
 
-def test_readers_see_the_old_rows_while_a_refresh_is_open(database_url: str) -> None:
-    """T57: CONCURRENTLY does not block readers, and an uncommitted refresh shows nothing."""
+def test_t57_readers_see_the_old_rows_while_a_refresh_is_open(database_url: str) -> None:
+    """CONCURRENTLY does not block readers, and an uncommitted refresh shows nothing."""
     refresh(database_url)
     with psycopg.connect(database_url) as holder:
         insert_run(holder, "acct_1")
@@ -98,6 +98,26 @@ def test_readers_see_the_old_rows_while_a_refresh_is_open(database_url: str) -> 
         assert shown(database_url) == []
         holder.commit()
 
+    assert [row[0] for row in shown(database_url)] == ["acct_1"]
+
+
+def test_t57_killed_in_the_middle_of_a_refresh(database_url: str) -> None:
+    """The refresher's backend is ended before its commit: the old rows stay, are labelled as of their own refresh, and
+    the next refresh is neither locked out nor satisfied with what was never shown.
+    """
+    refresh(database_url)
+    with psycopg.connect(database_url) as connection:
+        insert_run(connection, "acct_1")
+        labelled = connection.execute("SELECT * FROM read.refreshes").fetchall()
+    refresher = psycopg.connect(database_url, options="-c role=bankmirror_ingest")
+    with psycopg.connect(database_url, autocommit=True) as killer:
+        assert refresher.execute("SELECT read.refresh()").fetchone() == (True,)
+        killer.execute("SELECT pg_terminate_backend(%s, 30000)", [refresher.info.backend_pid])
+        refresher.close()
+        assert killer.execute("SELECT * FROM read.refreshes").fetchall() == labelled
+
+    assert shown(database_url) == []
+    assert refresh(database_url) is True
     assert [row[0] for row in shown(database_url)] == ["acct_1"]
 
 

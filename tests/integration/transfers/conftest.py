@@ -2,9 +2,9 @@
 is told.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from banks.ports import BankPayer
 from kernel.database import TRANSFERS, Pool, make_pool
 from tests.integration.transfers.model_bank import ModelBank
+from tests.waiting import PATIENCE, until
 from transfers.accept import Accepted, Asked, accept
 from transfers.app import make_app
 from transfers.requests import TransferRequest
@@ -25,20 +26,27 @@ from transfers.store import Bank
 
 # The bank of `settings`.
 BANK = Bank("default", "http://127.0.0.1:1")
+# Of `settings`: the bank's deadline, and twelve seconds for what is before and after it.
+LEASE_SECONDS = 22.0
+# Past every lease, and past the moment from which a transfer that the bank does not show is sent again.
+RESEND_SECONDS = LEASE_SECONDS + 45.0
 BODY = {"account_id": "acct_123", "destination_account_id": "acct_456", "amount_cents": 2500}
 
 
 @pytest.fixture
 def settings(seeded: str) -> TransfersSettings:
-    """Short waits, and a lease of twelve seconds that tests let pass by `Books.pass_time`."""
+    """Limits that only a hang reaches, in seconds: a test that wants one to be reached sets it lower.
+
+    The lease is as long as `LEASE_SECONDS`, and ends by `Books.pass_time`.
+    """
     return TransfersSettings(
         _env_file=None,
         DATABASE_URL=seeded,
         BANK_API_BASE_URL="http://127.0.0.1:1",
         BANK_API_KEY="not-used",
         mode="sandbox",
-        bank_deadline_seconds=0.5,
-        transfers_wait_seconds=1.0,
+        bank_deadline_seconds=10,
+        transfers_wait_seconds=PATIENCE,
         transfers_poll_seconds=0.05,
         transfers_settle_seconds=0.2,
         transfers_resend_after_seconds=30,
@@ -97,22 +105,34 @@ class Books:
         rows = await self.rows("SELECT action FROM audit.events ORDER BY seq")
         return [row["action"].removeprefix("transfer.") for row in rows]
 
-    async def until(self, state: str, seconds: float = 5.0) -> dict[str, Any]:
-        """Wait for the only transfer to be in a state."""
-        async with asyncio.timeout(seconds):
-            while True:
-                if (row := await self.transfer())["state"] == state:
-                    return row
-                await asyncio.sleep(0.02)
+    async def until(self, state: str) -> dict[str, Any]:
+        """Wait for the only transfer to be in a state that it stays in: an end, or where the test holds it.
 
-    async def contacts(self, verdict: str, count: int, seconds: float = 5.0) -> None:
+        A state that may be over before the next look is waited for by `recorded` or `contacts`.
+        """
+
+        async def reached() -> dict[str, Any]:
+            row = await self.transfer()
+            return row if row["state"] == state else {}
+
+        return await until(reached, pause=0.02)
+
+    async def recorded(self, state: str) -> None:
+        """Wait until the audit chain shows that a transfer has been in a state, whatever it is in now."""
+
+        async def was() -> bool:
+            return state in await self.states()
+
+        await until(was, pause=0.02)
+
+    async def contacts(self, verdict: str, count: int) -> None:
         """Wait until so many contacts with the bank had this verdict, and nobody is at work."""
-        async with asyncio.timeout(seconds):
-            while True:
-                seen = [found for _, found in await self.attempts()].count(verdict)
-                if seen >= count and (await self.transfer())["lease_until"] is None:
-                    return
-                await asyncio.sleep(0.02)
+
+        async def had() -> bool:
+            seen = [found for _, found in await self.attempts()].count(verdict)
+            return seen >= count and (await self.transfer())["lease_until"] is None
+
+        await until(had, pause=0.02)
 
     async def pass_time(self, seconds: float) -> None:
         """Make everything in the database so much older: what the workers see is time passing."""
@@ -160,7 +180,9 @@ async def start(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[S
 
 @pytest.fixture
 async def pool(seeded: str) -> AsyncIterator[Pool]:
-    async with make_pool(seeded, TRANSFERS, max_size=4, autocommit=True) as opened:
+    # No lock is given up: what a test holds it lets go again, however slowly.
+    patient = replace(TRANSFERS, lock_timeout_ms=60_000, statement_timeout_ms=60_000)
+    async with make_pool(seeded, patient, max_size=4, autocommit=True) as opened:
         yield opened
 
 

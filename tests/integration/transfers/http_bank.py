@@ -15,6 +15,8 @@ class HttpBank:
 
     hang_before: bool = False
     hang_after: bool = False
+    # Look-ups find nothing, whatever was booked.
+    is_blind: bool = False
     url: str = ""
     posts: list[bytes] = field(default_factory=list)
     booked: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -46,7 +48,7 @@ class HttpBank:
         if method == "GET":
             self.look_ups += 1
             reference = parse_qs(query)["client_reference"][0]
-            found = [row for row in self.booked.values() if row["client_reference"] == reference]
+            found = [row for row in self.booked.values() if row["client_reference"] == reference and not self.is_blind]
             return "200 OK", {"data": found, "next_cursor": None}
         self.posts.append(body)
         if self.hang_before:

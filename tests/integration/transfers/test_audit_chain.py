@@ -11,6 +11,7 @@ import pytest
 from kernel.database import TRANSFERS, make_pool
 from tests.integration.transfers.conftest import BODY, Books, Start
 from tests.integration.transfers.model_bank import ModelBank, Reaction
+from tests.waiting import until
 
 EVENTS = "SELECT *, payload::text AS payload_text, xmin::text::bigint AS written_by FROM audit.events ORDER BY seq"
 
@@ -52,8 +53,12 @@ async def test_the_chain_is_whole_after_busy_days(start: Start, bank: ModelBank,
             for number in range(20)
         )
     )
-    await asyncio.sleep(2)
 
+    async def are_through() -> bool:
+        states = {row["state"] for row in await books.transfers()}
+        return states == {"accepted", "rejected", "manual_review"}
+
+    await until(are_through)
     events = await books.rows(EVENTS)
     assert first_bad(events) is None
     assert await books.rows("SELECT seq, hash FROM audit.head") == [{"seq": len(events), "hash": events[-1]["hash"]}]

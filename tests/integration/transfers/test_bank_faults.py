@@ -1,19 +1,19 @@
 """What banks do wrong on the write side (W1-W11, W14), and where the transfer ends; against a scripted bank."""
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
 import pytest
 
-from tests.integration.transfers.conftest import BODY, Books, Start, running
+from tests.integration.transfers.conftest import BODY, RESEND_SECONDS, Books, Start, running
 from tests.integration.transfers.model_bank import ModelBank, Reaction, Sight
+from tests.waiting import until
+from transfers import work
 from transfers.settings import TransfersSettings
 
 KEY = {"Idempotency-Key": "a-key-of-this-test"}
-# Until a transfer that the bank does not show may be sent again, and a little more.
-RESEND_SECONDS = 45.0
 DAY_SECONDS = 86_400.0
 
 
@@ -32,7 +32,7 @@ async def post(client: httpx.AsyncClient) -> httpx.Response:
 async def test_w1_refused_on_the_first_attempt(start: Start, bank: ModelBank, books: Books) -> None:
     """W1: nothing left this machine, so it is ready again, and sent when the bank can be reached."""
     bank.reactions = [Reaction.NOT_SENT]
-    client = await start(transfers_wait_seconds=3.0)
+    client = await start()
 
     answer = await post(client)
 
@@ -63,7 +63,7 @@ async def test_w2_w3_w4_executed_and_lost_is_found(
 ) -> None:
     """W2, W3, W4: executed, but we never heard. The look-up finds it, and nothing is sent again."""
     bank.reactions = [reaction]
-    client = await start(transfers_wait_seconds=3.0)
+    client = await start()
 
     answer = await post(client)
 
@@ -79,15 +79,16 @@ async def test_w2_w4_not_found_is_sent_again_under_the_same_key(
 ) -> None:
     """W2, W4: the bank does not show it. Not before it can have finished, and then with the same bytes."""
     bank.reactions = [reaction]
-    client = await start(transfers_wait_seconds=2.0)
+    client = await start(transfers_wait_seconds=0)
 
+    await post(client)
+    await books.contacts("absent", 1)
     answer = await post(client)
     assert answer.status_code == 202
     assert answer.json()["status"] == "processing"
     assert answer.json()["outcome_certain"] is False
     assert answer.json()["logged"] is True
     assert len(bank.posts) == 1
-    assert bank.look_ups
 
     await books.pass_time(RESEND_SECONDS)
     await books.until("accepted")
@@ -100,7 +101,8 @@ async def test_w2_w4_not_found_is_sent_again_under_the_same_key(
 async def test_w2_late_execution_is_found(start: Start, bank: ModelBank, books: Books) -> None:
     """W2: the bank executes after we gave up; the next look-up finds it, and nothing is sent again."""
     bank.reactions = [Reaction.LATE]
-    await post(await start())
+    await post(await start(transfers_wait_seconds=0))
+    await books.contacts("unknown", 1)
 
     bank.execute_late()
     await books.pass_time(5)
@@ -130,18 +132,19 @@ async def test_w4_a_stored_500_is_not_asked_for_for_ever(start: Start, bank: Mod
 async def test_w5_in_flight_at_the_bank_waits_and_asks(start: Start, bank: ModelBank, books: Books) -> None:
     """W5: 409 says that the bank is at it. Unknown, looked up, and not sent again at once."""
     bank.reactions = [Reaction.IN_FLIGHT]
-    answer = await post(await start(transfers_wait_seconds=2.0))
+    answer = await post(await start(transfers_wait_seconds=0))
+    await books.contacts("absent", 1)
 
     assert answer.status_code == 202
     assert (await books.transfer())["state"] == "unknown"
     assert len(bank.posts) == 1
-    assert bank.look_ups
 
 
 async def test_w6_throttled_waits_as_long_as_the_bank_asks(start: Start, bank: ModelBank, books: Books) -> None:
     """W6: 429 with Retry-After: 7 is seven seconds of silence, and unknown all the same."""
     bank.reactions = [Reaction.THROTTLED]
-    answer = await post(await start())
+    answer = await post(await start(transfers_wait_seconds=0))
+    await books.contacts("unknown", 1)
 
     assert answer.status_code == 202
     row = await books.transfer()
@@ -177,15 +180,18 @@ async def test_w8_w9_contradictions_go_to_people(
 ) -> None:
     """W8, W9: the bank contradicts what we sent. Not accepted, not rejected, never sent again."""
     bank.reactions = [reaction]
-    answer = await post(await start())
+    client = await start()
+    answer = await post(client)
 
     assert answer.status_code == 202
     assert answer.json()["state"] == "manual_review"
     assert answer.json()["outcome_certain"] is False
     assert (await books.transfer())["outcome_code"] == code
     await books.pass_time(DAY_SECONDS)
-    await asyncio.sleep(0.02)
-    assert len(bank.posts) == 1
+    # By when this one is through, the workers have looked for others.
+    assert (await client.post("/banking/transfer", json={**BODY, "amount_cents": 1})).status_code == 200
+    assert [post.body for post in bank.posts].count(bank.posts[0].body) == 1
+    assert len(bank.posts) == 2
 
 
 @pytest.mark.parametrize("sight", [Sight.BLIND, Sight.FAIL])
@@ -196,7 +202,7 @@ async def test_w10_past_the_banks_memory_nothing_is_sent(
     bank.reactions = [Reaction.LOST_AFTER]
     bank.sights = [sight] * 50
     await post(await start(transfers_wait_seconds=0))
-    await books.until("unknown")
+    await books.contacts("unknown", 1)
 
     bank.forget_keys()
     await books.pass_time(2 * DAY_SECONDS)
@@ -231,24 +237,50 @@ async def test_w11_found_twice_goes_to_people(start: Start, bank: ModelBank, boo
     assert len(bank.posts) == 1
 
 
-async def test_w14_refused_credentials_suspend_sending(start: Start, bank: ModelBank, books: Books) -> None:
+class Clock:
+    """The module `time` as workers use it, with a hand on the clock that probes go by."""
+
+    clock_gettime, CLOCK_MONOTONIC = time.clock_gettime, time.CLOCK_MONOTONIC
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+
+async def test_w14_refused_credentials_suspend_sending(
+    start: Start, bank: ModelBank, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """W14: nothing more is sent but a slow probe; requests are kept; with good credentials all of it goes on."""
     bank.reactions = [Reaction.CREDENTIALS] * 2
-    client = await start(transfers_wait_seconds=0.1, transfers_probe_seconds=1.0)
+    clock = Clock()
+    monkeypatch.setattr(work, "time", clock)
+    client = await start(transfers_wait_seconds=0, transfers_probe_seconds=300)
 
-    for number in range(5):
+    await post(client)
+    await books.contacts("refused_credentials", 1)
+    for number in range(4):
         answer = await client.post("/banking/transfer", json={**BODY, "amount_cents": number + 1})
         assert answer.status_code == 202
         assert answer.json()["state"] == "ready"
+    assert [row["state"] for row in await books.transfers()] == ["ready"] * 5
     assert len(bank.posts) == 1
     assert "bankmirror_transfer_submitter_suspended 1.0" in (await client.get("/metrics")).text
 
+    async def refused_twice() -> bool:
+        return (await books.attempts()).count(("post", "refused_credentials")) == 2
+
+    async def all_accepted() -> bool:
+        return {row["state"] for row in await books.transfers()} == {"accepted"}
+
     await books.pass_time(10)
-    for _ in range(300):
-        if {row["state"] for row in await books.transfers()} == {"accepted"}:
-            break
-        await asyncio.sleep(0.02)
-    assert {row["state"] for row in await books.transfers()} == {"accepted"}
+    clock.ahead_seconds += 301
+    await until(refused_twice)
+    assert len(bank.posts) == 2
+    await books.pass_time(10)
+    clock.ahead_seconds += 301
+    await until(all_accepted)
     assert len(bank.posts) == 7
     assert "bankmirror_transfer_submitter_suspended 0.0" in (await client.get("/metrics")).text
 
@@ -259,21 +291,26 @@ async def test_an_adapter_that_breaks_its_promise_leaves_the_outcome_unknown(
 ) -> None:
     """Raising, or a success without an id, proves nothing; the look-up decides."""
     bank.reactions = [reaction]
-    bank.sights = [Sight.RAISE, Sight.CREDENTIALS]
-    answer = await post(await start())
+    bank.sights = [Sight.RAISE, *[Sight.CREDENTIALS] * 50]
+    answer = await post(await start(transfers_wait_seconds=0))
+    await books.contacts("refused_credentials", 1)
 
     assert answer.status_code == 202
     assert (await books.transfer())["state"] == "unknown"
+    bank.sights.clear()
+    await books.pass_time(RESEND_SECONDS)
+    await books.until("accepted")
 
 
 async def test_a_payment_that_hangs_is_unknown_at_our_own_deadline(start: Start, bank: ModelBank, books: Books) -> None:
     """An adapter that does not keep its deadline is cut off before the lease ends."""
     bank.door.clear()
     await post(await start(transfers_wait_seconds=0, bank_deadline_seconds=0.1))
-    row = await books.until("unknown")
+    await books.recorded("unknown")
 
-    assert row["outcome_code"] == "adapter-failed"
-    assert row["lease_until"] is None
+    (event,) = await books.rows("SELECT payload FROM audit.events WHERE action = 'transfer.unknown'")
+    assert (event["payload"]["verdict"], event["payload"]["code"]) == ("unknown", "adapter-failed")
+    assert event["payload"]["epoch"] == 1, "by the worker itself, and not by one that found its lease over"
 
 
 async def test_one_bank_transaction_never_answers_for_two_transfers(
@@ -293,8 +330,9 @@ async def test_one_bank_transaction_never_answers_for_two_transfers(
 async def test_a_bank_that_cannot_be_asked(seeded: str, settings: TransfersSettings, books: Books) -> None:
     """Without look-ups, the same key is the question, once the bank can have finished."""
     bank = ModelBank(seeded, can_look_up=False, reactions=[Reaction.LOST_AFTER])
-    async with running(settings, bank) as client:
+    async with running(settings.model_copy(update={"transfers_wait_seconds": 0}), bank) as client:
         assert (await post(client)).status_code == 202
+        await books.contacts("unknown", 1)
         await books.pass_time(RESEND_SECONDS)
         await books.until("accepted")
 

@@ -8,13 +8,14 @@ import httpx
 import pytest
 import structlog
 from pydantic import SecretStr
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bankmirror.front import FrontSettings, make_front
 from bankmirror.proxy import Proxy
 from kernel.http_server import make_server
 from tests.integration.transfers.conftest import BODY
 from tests.integration.transfers.model_bank import ModelBank
+from tests.waiting import PATIENCE
 from transfers.app import make_app
 from transfers.settings import TransfersSettings
 
@@ -26,7 +27,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     """The URL of an app on a port of its own."""
     server = make_server(app, host="127.0.0.1", port=0, drain_seconds=2, catch_signals=False)
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0.01)
     try:
@@ -42,7 +43,7 @@ async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[s
     token = SecretStr(TOKEN)
     async with AsyncExitStack() as stack:
         transfers = make_app(settings.model_copy(update={"api_token": token}), bank)
-        proxy = Proxy(await stack.enter_async_context(served(transfers)), answer_seconds=5)
+        proxy = Proxy(await stack.enter_async_context(served(transfers)), answer_seconds=PATIENCE)
         stack.push_async_callback(proxy.close)
         url = settings.database_url.get_secret_value()
         front = FrontSettings(_env_file=None, DATABASE_URL=url, mode="sandbox", api_token=token)
@@ -53,7 +54,7 @@ async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[s
 async def client(front: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that has the token."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(base_url=front, headers=headers, trust_env=False, timeout=10) as made:
+    async with httpx.AsyncClient(base_url=front, headers=headers, trust_env=False, timeout=PATIENCE) as made:
         yield made
 
 
@@ -62,7 +63,7 @@ async def raw(front: str, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(front).port)
     writer.write(request)
     await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     return answer
 
@@ -149,17 +150,30 @@ async def test_times_are_written_alike(client: httpx.AsyncClient) -> None:
 
 async def test_a_body_that_breaks_off_is_no_error_of_ours(settings: TransfersSettings, bank: ModelBank) -> None:
     """Clients go away. Nothing is recorded, and nothing is in the log for anybody to look into."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+    app = make_app(settings, bank)
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        begun.set()
+        try:
+            await app(scope, receive, send)
+        finally:
+            ended.set()
+
     with structlog.testing.capture_logs() as logs:
-        async with served(make_app(settings, bank)) as url:
+        async with served(watched) as url:
             _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
             writer.write(
                 b"POST /banking/transfer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b'Content-Length: 100\r\n\r\n{"account_id"'
             )
             await writer.drain()
-            await asyncio.sleep(0.2)
+            await begun.wait()
             writer.close()
-            await asyncio.sleep(0.3)
+            await ended.wait()
 
     assert [line for line in logs if line["log_level"] in ("error", "critical")] == []
     assert bank.posts == []

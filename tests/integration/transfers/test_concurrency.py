@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from kernel.database import Pool
-from tests.integration.transfers.conftest import BANK, BODY, Books, Start, running
+from tests.integration.transfers.conftest import BANK, BODY, LEASE_SECONDS, RESEND_SECONDS, Books, Start, running
 from tests.integration.transfers.model_bank import ModelBank
+from tests.waiting import PATIENCE, until
 from transfers import resolver, store, submitter, work
 from transfers.batch import Batch
 from transfers.metrics import Metrics
@@ -25,7 +26,7 @@ LEASE = timedelta(seconds=12)
 
 async def test_c1_fifty_identical_requests_are_one_transfer(start: Start, bank: ModelBank, books: Books) -> None:
     """C1: over two processes at once; every one of them is told the same transfer, and it is sent once."""
-    clients = [await start(transfers_wait_seconds=10), await start(transfers_wait_seconds=10)]
+    clients = [await start(transfers_wait_seconds=PATIENCE), await start(transfers_wait_seconds=PATIENCE)]
 
     answers = await asyncio.gather(
         *(clients[number % 2].post("/banking/transfer", json=BODY, headers=KEY) for number in range(50))
@@ -40,7 +41,7 @@ async def test_c1_fifty_identical_requests_are_one_transfer(start: Start, bank: 
 
 async def test_c1_different_bodies_under_one_key_are_one_transfer(start: Start, bank: ModelBank, books: Books) -> None:
     """C1, I3: of twenty amounts under one key, one wins; the others are refused and not paid."""
-    clients = [await start(transfers_wait_seconds=10), await start(transfers_wait_seconds=10)]
+    clients = [await start(transfers_wait_seconds=PATIENCE), await start(transfers_wait_seconds=PATIENCE)]
 
     answers = await asyncio.gather(
         *(
@@ -55,7 +56,7 @@ async def test_c1_different_bodies_under_one_key_are_one_transfer(start: Start, 
 
 async def test_c3_two_processes_never_take_the_same_transfer(start: Start, bank: ModelBank, books: Books) -> None:
     """C3: forty transfers, two processes, forty POSTs."""
-    clients = [await start(transfers_wait_seconds=10), await start(transfers_wait_seconds=10)]
+    clients = [await start(transfers_wait_seconds=PATIENCE), await start(transfers_wait_seconds=PATIENCE)]
 
     answers = await asyncio.gather(
         *(
@@ -99,26 +100,23 @@ async def test_p6_a_worker_that_slept_through_its_lease_changes_nothing(
     await client.post("/banking/transfer", json=BODY)
     await bank.arrived.wait()
 
-    await books.pass_time(30)
+    await books.pass_time(LEASE_SECONDS + 1)
     await books.contacts("absent", 1)
-    taken = await books.transfer()
     bank.door.set()
-    await _until_fenced(client)
 
-    assert (await books.transfer())["epoch"] == taken["epoch"]
-    assert (await books.transfer())["state"] == "unknown"
-    await books.pass_time(30)
+    async def fenced() -> bool:
+        return "bankmirror_transfer_fenced_total 1.0" in (await client.get("/metrics")).text
+
+    await until(fenced)
     await books.until("accepted")
     assert len(bank.posts) == 1
-    assert (await books.attempts())[0] == ("post", "accepted")
-
-
-async def _until_fenced(client: Any) -> None:
-    for _ in range(200):
-        if "bankmirror_transfer_fenced_total 1.0" in (await client.get("/metrics")).text:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("nothing was fenced")
+    first, *_ = await books.attempts()
+    assert first == ("post", "accepted"), "what it saw is kept"
+    (decided,) = await books.rows(
+        "SELECT kind FROM transfer.attempts, audit.events WHERE action = 'transfer.accepted'"
+        " AND attempt = (payload ->> 'attempt')::int"
+    )
+    assert decided["kind"] == "lookup", "but the one who took over has decided"
 
 
 async def test_p6_a_worker_that_wakes_before_its_post_does_not_send(
@@ -168,7 +166,7 @@ async def test_p7_stopping_waits_for_what_is_on_the_wire(
 ) -> None:
     """P7: an answer that comes within the grace is recorded before the process ends."""
     bank.door.clear()
-    patient = settings.model_copy(update={"transfers_wait_seconds": 0, "transfers_drain_seconds": 5})
+    patient = settings.model_copy(update={"transfers_wait_seconds": 0, "transfers_drain_seconds": PATIENCE})
     async with running(patient, bank) as client:
         await client.post("/banking/transfer", json=BODY)
         await bank.arrived.wait()
@@ -188,12 +186,11 @@ async def test_p7_what_does_not_finish_is_never_called_failed(
     assert (await books.transfer())["state"] == "submitting"
 
     bank.door.set()
-    await books.pass_time(60)
+    await books.pass_time(RESEND_SECONDS)
     async with running(settings, bank):
-        await books.until("unknown")
-        await books.contacts("absent", 1)
-        await books.pass_time(60)
         await books.until("accepted")
+    assert await books.states() == ["requested", "submitting", "unknown", "sent_again", "accepted"]
+    assert await books.attempts() == [("post", None), ("lookup", "absent"), ("post", "accepted")]
     assert bank.paid_more_than_once() == []
 
 

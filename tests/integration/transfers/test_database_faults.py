@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from tests.integration.transfers.conftest import BODY, Books, running
+from tests.integration.transfers.conftest import BODY, LEASE_SECONDS, RESEND_SECONDS, Books, running
 from tests.integration.transfers.model_bank import ModelBank, Reaction
 from tests.integration.transfers.proxy import Cut, Proxy, open_proxy
+from tests.waiting import PATIENCE, until
 from transfers.settings import TransfersSettings
 
 KEY = {"Idempotency-Key": "a-key-of-this-test"}
@@ -100,20 +101,23 @@ async def test_d5_without_an_acknowledged_commit_nothing_is_sent(
     async with running(by_proxy.model_copy(update={"transfers_wait_seconds": 0}), bank) as client:
         proxy.cut(CLAIMING, where)
         await client.post("/banking/transfer", json=BODY, headers=KEY)
-        await asyncio.wait_for(proxy.fired.wait(), 5)
+        await proxy.fired.wait()
         if where is not Cut.BEFORE:
             await books.until("submitting")
-            await asyncio.sleep(0.3)
-            assert bank.posts == []
-            await books.pass_time(13)
+            await books.pass_time(LEASE_SECONDS + 1)
             await books.contacts("absent", 1)
             assert bank.posts == []
-            await books.pass_time(45)
+            await books.pass_time(RESEND_SECONDS)
         await books.until("accepted")
 
     bank.check_posts()
     assert len(bank.posts) == 1
-    assert len(bank.look_ups) == (0 if where is Cut.BEFORE else 2)
+    states = await books.states()
+    if where is Cut.BEFORE:
+        assert states == ["requested", "submitting", "accepted"]
+    else:
+        assert states == ["requested", "submitting", "unknown", "sent_again", "accepted"]
+        assert (await books.attempts())[0] == ("post", None), "the one that was never acknowledged"
 
 
 @pytest.mark.parametrize("where", list(Cut))
@@ -124,10 +128,10 @@ async def test_an_outcome_that_was_not_recorded_is_looked_up(
     async with running(by_proxy.model_copy(update={"transfers_wait_seconds": 0}), bank) as client:
         proxy.cut(RECORDING, where)
         await client.post("/banking/transfer", json=BODY, headers=KEY)
-        await asyncio.wait_for(proxy.fired.wait(), 5)
+        await proxy.fired.wait()
         if where is Cut.BEFORE:
             await books.until("submitting")
-            await books.pass_time(13)
+            await books.pass_time(LEASE_SECONDS + 1)
         await books.until("accepted")
 
     assert len(bank.posts) == 1
@@ -144,14 +148,19 @@ async def test_d5_holds_for_sending_again(
         await client.post("/banking/transfer", json=BODY, headers=KEY)
         await books.contacts("unknown", 1)
         proxy.cut(RESENDING, where)
-        await books.pass_time(45)
-        await asyncio.wait_for(proxy.fired.wait(), 5)
-        await asyncio.sleep(0.3)
-        assert len(bank.posts) == 1
+        await books.pass_time(RESEND_SECONDS)
+        await proxy.fired.wait()
+        if where is not Cut.BEFORE:
+            # Committed, and nobody was told: it may have left until its lease is over, and is given time to arrive.
+            await books.pass_time(LEASE_SECONDS + 1)
 
-        for _ in range(3):
-            await books.pass_time(60)
-            await asyncio.sleep(0.3)
+            async def looked_up_since() -> bool:
+                attempts = await books.attempts()
+                return ("lookup", "absent") in attempts[attempts.index(("post", None)) :]
+
+            await until(looked_up_since)
+            assert len(bank.posts) == 1
+        await books.pass_time(RESEND_SECONDS)
         await books.until("accepted")
 
     bank.check_posts()
@@ -162,15 +171,21 @@ async def test_d1_a_restart_of_the_database_costs_no_request(
     settings: TransfersSettings, bank: ModelBank, books: Books
 ) -> None:
     """D1: every connection is cut between two requests; neither fails, and notifications arrive again."""
-    async with running(settings.model_copy(update={"transfers_wait_seconds": 5}), bank) as client:
+    async with running(settings.model_copy(update={"transfers_wait_seconds": PATIENCE}), bank) as client:
         assert (await client.post("/banking/transfer", json=BODY)).status_code == 200
         await books.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bankmirror transfers'"
             " AND datname = current_database()"
         )
         assert (await client.post("/banking/transfer", json=BODY)).status_code == 200
-        await asyncio.sleep(1.2)
-        assert "bankmirror_transfer_listening 1.0" in (await client.get("/metrics")).text
+
+        async def listens_again() -> bool:
+            listeners = await books.rows(
+                "SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
+            )
+            return bool(listeners) and "bankmirror_transfer_listening 1.0" in (await client.get("/metrics")).text
+
+        await until(listens_again)
 
 
 async def test_d2_while_the_database_is_down_clients_are_told_soon(
@@ -186,15 +201,18 @@ async def test_d2_while_the_database_is_down_clients_are_told_soon(
         began = time.monotonic()
         answer = await client.post("/banking/transfer", json=BODY, headers=KEY)
         assert answer.status_code == 503
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15, (
+            "as long as the pool and a busy machine take, and not until a driver gives up"
+        )
         assert (await client.get("/ready")).status_code == 503
         assert (await client.get("/health")).status_code == 200
 
         proxy.is_down = False
-        for _ in range(60):
-            if (await client.post("/banking/transfer", json=BODY, headers=KEY)).status_code == 200:
-                break
-            await asyncio.sleep(0.2)
+
+        async def well_again() -> bool:
+            return (await client.post("/banking/transfer", json=BODY, headers=KEY)).status_code == 200
+
+        await until(well_again)
     assert len(bank.executed) == 1
 
 

@@ -13,6 +13,7 @@ from banks.ports import Outcome, Verdict
 from kernel.database import Pool
 from tests.integration.transfers.conftest import BANK, BODY, Books
 from tests.integration.transfers.model_bank import ModelBank
+from tests.waiting import until
 from transfers import store
 from transfers.accept import Asked, accept
 from transfers.requests import TransferRequest
@@ -35,14 +36,12 @@ async def writer(seeded: str) -> AsyncIterator[Writer]:
 
 async def waits_for_a_lock(books: Books) -> None:
     """Until a statement of the pool waits for somebody."""
-    async with asyncio.timeout(3):
-        while True:
-            if await books.rows(
-                "SELECT FROM pg_stat_activity WHERE application_name = 'bankmirror transfers'"
-                " AND datname = current_database() AND wait_event_type = 'Lock'"
-            ):
-                return
-            await asyncio.sleep(0.01)
+
+    async def one_waits() -> bool:
+        waiting = "application_name = 'bankmirror transfers' AND wait_event_type = 'Lock'"
+        return bool(await books.rows(f"SELECT FROM pg_stat_activity WHERE {waiting} AND datname = current_database()"))
+
+    await until(one_waits)
 
 
 async def appends(writer: Writer) -> None:

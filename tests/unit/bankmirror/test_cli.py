@@ -17,7 +17,7 @@ HELP_SECONDS = 0.5
 def ask(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, "-P", "-m", "bankmirror", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
 def children_cpu_seconds() -> float:
@@ -49,7 +49,7 @@ def test_help_imports_none_of_the_big_libraries() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=30)
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=60)
 
     assert answer.stdout.splitlines()[-1] == ""
 

@@ -40,7 +40,7 @@ def test_left_over_children_are_ended_and_strangers_are_not(tmp_path: Path) -> N
         psutil.Process(ours.pid).suspend()
 
         with home.held() as state:
-            ours.wait(5)
+            ours.wait(30)
             assert stranger.poll() is None
             assert state.sandbox_port == 9123, "the bank keeps its address"
     finally:

@@ -7,6 +7,7 @@ import pytest
 from bankmirror.home import Home
 from bankmirror.ports import listen
 from bankmirror.programs import Programs
+from ingest import webhooks as ingest_webhooks
 
 BANK = {"BANK_API_BASE_URL": "https://bank.example", "BANK_API_KEY": "the-banks-key"}
 
@@ -49,3 +50,36 @@ def test_the_sandbox_bank_is_not_given_what_is_ours(programs: Programs) -> None:
 
     assert environment["BANKMIRROR_SANDBOX_PORT"] == "9000"
     assert {"DATABASE_URL", "BANKMIRROR_API_TOKEN", *BANK}.isdisjoint(environment)
+
+
+def test_only_ingest_is_told_of_webhooks(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes them on a port of its own, the front passes them on; nobody else knows how they are signed."""
+    monkeypatch.setenv("BANKMIRROR_WEBHOOK_SECRET", "the bank signs with it")
+    programs.take_webhooks(8003, "http://127.0.0.1:8000")
+    ingest = programs.of_ingest().environment
+    with listen("127.0.0.1", 0) as listener:
+        front = programs.of_front(listener, "http://127.0.0.1:8001").environment
+
+    assert ingest["BANKMIRROR_WEBHOOK_PORT"] == "8003"
+    assert ingest["BANKMIRROR_WEBHOOK_SECRET"]
+    assert front["BANKMIRROR_FRONT_WEBHOOKS_URL"] == "http://127.0.0.1:8003"
+    assert not {name for name in front if "SECRET" in name}
+
+
+@pytest.mark.parametrize(
+    ("front_url", "registered"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/webhooks/bank"),
+        ("http://[::1]:8000", "http://[::1]:8000/webhooks/bank"),
+        ("http://10.0.0.5:8000", "http://127.0.0.1:8003/webhooks/bank"),
+    ],
+)
+def test_our_own_sandbox_is_told_an_address_of_this_machine(tmp_path: Path, front_url: str, registered: str) -> None:
+    """It calls no other; and it signs with what ingest was told."""
+    programs = Programs(Home(tmp_path), sandbox=True)
+    programs.take_webhooks(8003, front_url)
+    ingest, sandbox = programs.of_ingest().environment, programs.of_bank({}).environment
+
+    assert ingest["BANKMIRROR_WEBHOOK_URL"] == registered
+    assert registered.endswith(ingest_webhooks.PATH)
+    assert ingest["BANKMIRROR_WEBHOOK_SECRET"] == sandbox["BANKMIRROR_SANDBOX_WEBHOOK_SECRET"]

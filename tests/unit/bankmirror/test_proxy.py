@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from bankmirror.proxy import Proxy
+from tests.waiting import PATIENCE
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: then\r\nConnection: keep-alive\r\nX-Kept: yes\r\n\r\n{}"
@@ -23,6 +24,7 @@ class Upstream:
     heads: list[bytes] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -32,7 +34,7 @@ async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: b
 
 
 @asynccontextmanager
-async def proxied(handler: Handler = reply, *, answer_seconds: float = 5.0) -> AsyncIterator[tuple[Upstream, str]]:
+async def proxied(handler: Handler = reply, *, answer_seconds: float = PATIENCE) -> AsyncIterator[tuple[Upstream, str]]:
     """A proxy on a port of its own, before an upstream on another; the upstream and the proxy's URL."""
     upstream = Upstream()
 
@@ -42,6 +44,7 @@ async def proxied(handler: Handler = reply, *, answer_seconds: float = 5.0) -> A
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 upstream.heads.append(head)
+                upstream.begun.set()
                 lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
                 upstream.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
                 await handler(reader, writer, head)
@@ -56,7 +59,7 @@ async def proxied(handler: Handler = reply, *, answer_seconds: float = 5.0) -> A
     config = uvicorn.Config(proxy, host="127.0.0.1", port=0, lifespan="off", log_config=None, http="httptools")
     front = uvicorn.Server(config)
     task = asyncio.create_task(front.serve())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not front.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0.01)
     try:
@@ -71,7 +74,7 @@ async def proxied(handler: Handler = reply, *, answer_seconds: float = 5.0) -> A
 
 @asynccontextmanager
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as made:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as made:
         yield made
 
 
@@ -116,13 +119,13 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _:
 
 
 async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
-    await asyncio.sleep(3)
+    assert await reader.read(1) == b"", "until the other side gives up"
 
 
-@pytest.mark.parametrize("handler", [hang_up, never_answer])
-async def test_post_without_an_answer_is_sent_once_and_unknown(handler: Handler) -> None:
+@pytest.mark.parametrize(("handler", "answer_seconds"), [(hang_up, PATIENCE), (never_answer, 1.5)])
+async def test_post_without_an_answer_is_sent_once_and_unknown(handler: Handler, answer_seconds: float) -> None:
     """The money may have moved: no second attempt of ours, and an answer that says how to find out."""
-    async with proxied(handler, answer_seconds=0.5) as (upstream, url), client() as http:
+    async with proxied(handler, answer_seconds=answer_seconds) as (upstream, url), client() as http:
         with_key = await http.post(f"{url}/banking/transfer", content=ORDER, headers={"Idempotency-Key": "k"})
         without = await http.post(f"{url}/banking/transfer", content=ORDER)
 
@@ -176,9 +179,9 @@ async def test_request_that_breaks_off_is_not_made_whole(framing: bytes, begun: 
         _, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
         writer.write(b"POST /banking/transfer HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n" + begun)
         await writer.drain()
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(upstream.begun.wait(), PATIENCE)
         writer.close()
-        await asyncio.wait_for(upstream.gone.wait(), 5)
+        await asyncio.wait_for(upstream.gone.wait(), PATIENCE)
 
     assert ORDER not in upstream.bodies
     assert not arrived.endswith(b"0\r\n\r\n"), "the end of a chunked body"
@@ -186,27 +189,30 @@ async def test_request_that_breaks_off_is_not_made_whole(framing: bytes, begun: 
 
 async def test_client_that_leaves_is_not_waited_for() -> None:
     """A client that goes away while it waits: the connection to the other side is given up, too."""
-    left = asyncio.Event()
+    waiting, left = asyncio.Event(), asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
+        waiting.set()
         assert await reader.read(1) == b""
         left.set()
 
     async with proxied(wait) as (upstream, url), client() as http:
-        with pytest.raises(httpx.ReadTimeout):
-            await http.post(f"{url}/banking/transfer", content=ORDER, timeout=0.3)
-        await asyncio.wait_for(left.wait(), 5)
+        asking = asyncio.create_task(http.post(f"{url}/banking/transfer", content=ORDER))
+        await asyncio.wait_for(waiting.wait(), PATIENCE)
+        asking.cancel()
+        await asyncio.wait_for(left.wait(), PATIENCE)
 
     assert upstream.bodies == [ORDER]
 
 
 async def test_long_bodies_are_streamed() -> None:
-    """The first chunk goes on before the last one has come, both ways."""
+    """The first chunk goes on before the last one has come."""
+    arrived = asyncio.Event()
 
     async def echo_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
         await writer.drain()
-        await asyncio.sleep(0.5)
+        await asyncio.wait_for(arrived.wait(), PATIENCE)
         writer.write(b"4\r\nlast\r\n0\r\n\r\n")
         await writer.drain()
 
@@ -215,7 +221,10 @@ async def test_long_bodies_are_streamed() -> None:
         client() as http,
         http.stream("GET", f"{url}/banking/transfers") as answer,
     ):
-        chunks = [chunk async for chunk in answer.aiter_raw()]
+        chunks = []
+        async for chunk in answer.aiter_raw():
+            chunks.append(chunk)
+            arrived.set()
 
     assert chunks == [b"first", b"last"]
 

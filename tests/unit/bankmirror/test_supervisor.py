@@ -16,6 +16,7 @@ import pytest
 from bankmirror import supervisor
 from bankmirror.supervisor import Child, Program, Supervisor
 from kernel.errors import StartupError
+from tests.waiting import PATIENCE
 
 SLEEP = "import time\ntime.sleep(60)"
 IGNORE_TERM = """
@@ -29,7 +30,7 @@ FAIL = "import sys\nsys.exit('error: the disk is on fire\\n  mend: water')"
 
 async def seen(look: Callable[[], bool]) -> None:
     """Wait until it is so in the world outside, which sends us no event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not look():  # noqa: ASYNC110 (see above)
             await asyncio.sleep(0.01)
 
@@ -119,11 +120,12 @@ async def test_child_that_fails_again_and_again_is_told_once(watched: Watched, m
 
 async def test_pauses_grow(watched: Watched) -> None:
     """A child that cannot start does not take the machine with it."""
+    began = time.monotonic()
     watched.start(FAIL)
 
-    await asyncio.sleep(1.5)
+    await watched.pids(4)
 
-    assert len(watched.started) <= 4
+    assert time.monotonic() - began > 1.2, "0.2, 0.4 and 0.8 seconds were waited"
 
 
 async def test_waiting_for_a_child_that_cannot_start(watched: Watched) -> None:
@@ -134,7 +136,7 @@ async def test_waiting_for_a_child_that_cannot_start(watched: Watched) -> None:
         return False
 
     with pytest.raises(StartupError, match="worker does not start: error: the disk is on fire") as raised:
-        await child.wait_until(never, 10)
+        await child.wait_until(never, PATIENCE)
     assert str(watched.log) in raised.value.mend
 
     with pytest.raises(StartupError, match="no sign of life"):
@@ -158,7 +160,7 @@ async def test_log_is_bounded_while_it_is_written(watched: Watched, monkeypatch:
 
 def test_child_ends_with_its_supervisor(tmp_path: Path) -> None:
     """The supervisor is killed; its child notices by itself and ends."""
-    child = "from bankmirror.parent import end_with_parent\nend_with_parent()\nimport time\ntime.sleep(60)"
+    child = "from bankmirror.parent import end_with_parent\nend_with_parent()\nprint('ready', flush=True)\n" + SLEEP
     parent = f"""
 import asyncio, os, sys
 from pathlib import Path
@@ -178,10 +180,12 @@ asyncio.run(main())
         assert running.stdout is not None
         pid = int(running.stdout.readline())
         assert alive(pid)
-        time.sleep(0.5)
+        deadline = time.monotonic() + PATIENCE
+        while "ready" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
         running.kill()
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(pid)

@@ -325,3 +325,35 @@ def test_account_ids_of_further_connections_are_prefixed() -> None:
         assert decide.bank_account_id(connection, mirrored) == "acct:1"
     assert decide.mirror_account_id("default", "acct:1") == "acct:1"
     assert decide.mirror_account_id("second", "acct:1") == "second:acct:1"
+
+
+@given(setting=st.integers(1, 90), lag=st.none() | st.integers(1, 4_000))
+def test_t24_t25_lookback_follows_the_posting_lag(setting: int, lag: int | None) -> None:
+    """Never less than the settings say, past the lag where that is below 90 days, and durations are typed."""
+    days = decide.lookback(timedelta(days=setting), None if lag is None else timedelta(days=lag)) / timedelta(days=1)
+
+    assert setting <= days <= 90
+    assert lag is None or days > min(lag, 89)
+    assert lag is not None or days == setting
+
+
+@pytest.mark.parametrize(
+    ("hours", "by_changes", "expected"),
+    [(None, True, 168), (None, False, 24), (0.5, True, 0.5), (0.5, False, 0.5), (0, True, None), (0, False, None)],
+)
+def test_how_often_everything_is_read_again(hours: float | None, by_changes: bool, expected: float | None) -> None:
+    """Daily where accounts are listed, weekly for a delta feed, as set otherwise, and 0 is never."""
+    interval = decide.sweep_interval(hours, by_changes=by_changes)
+
+    assert (None if interval is None else interval / timedelta(hours=1)) == expected
+
+
+def test_a_checkpoint_keeps_when_its_listing_began() -> None:
+    """And one from before that was kept is still read."""
+    began = datetime(2026, 3, 1, 12, 30, 0, 123, tzinfo=UTC)
+    window = Window(date(2026, 1, 1), date(2026, 2, 1))
+    checkpoint = decide.Checkpoint(window, "page 7", began)
+
+    assert decide.Checkpoint.decode(checkpoint.encode()) == checkpoint
+    older = '{"first": "2026-01-01", "last": "2026-02-01", "cursor": "page 7"}'
+    assert decide.Checkpoint.decode(older) == decide.Checkpoint(window, "page 7", None)

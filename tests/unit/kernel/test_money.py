@@ -20,7 +20,7 @@ MINOR = st.integers(-AMOUNT_MINOR_LIMIT + 1, AMOUNT_MINOR_LIMIT - 1)
 
 
 @given(MINOR, CURRENCIES)
-def test_an_amount_survives_being_written_and_read(amount_minor: int, currency: str) -> None:
+def test_t42_an_amount_survives_being_written_and_read(amount_minor: int, currency: str) -> None:
     """What goes out as a decimal string comes back as the same integer, in every exponent."""
     money = Money(amount_minor, currency)
 

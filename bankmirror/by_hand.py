@@ -1,0 +1,45 @@
+"""What commands share by which a person changes what the mirror holds in doubt: a pool, a name, a refusal."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from kernel.database import Pool
+
+T = TypeVar("T")
+
+
+def in_mirror(work: "Callable[[Pool], Awaitable[T]]") -> T:
+    """What the work returns that was given the mirror, in the role of ingest. Raises StartupError or psycopg.Error."""
+    return asyncio.run(_in_mirror(work))
+
+
+async def _in_mirror(work: "Callable[[Pool], Awaitable[T]]") -> T:
+    from bankmirror import settings
+    from bankmirror.database import check_schema
+    from ingest.store import open_mirror
+    from kernel.log import configure_log
+
+    configure_log("bankmirror", "warning", "console")
+    url = settings.database_url(settings.load(settings.UpSettings))
+    check_schema(url)
+    async with open_mirror(url) as pool:
+        return await work(pool)
+
+
+def who(named: str | None) -> str:
+    """Who decides: the name that was given, else that of the login."""
+    return named or getpass.getuser()
+
+
+def refuse(told: str) -> NoReturn:
+    """End the command with what is wrong."""
+    from bankmirror.command import as_typed
+
+    sys.stderr.write(f"error: {as_typed(told)}\n")
+    raise typer.Exit(1)
