@@ -12,8 +12,8 @@ BACKEND := hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers
 .DEFAULT_GOAL := help
 .PHONY: up test test-two test-mirror torture-sync soak check bench docs lock clean help
 
-up: .venv/runtime.stamp ## Start everything: database, sandbox bank, mirror and APIs behind one port
-	@$(BIN)/bankmirror up
+up: .venv/runtime.stamp ## Start everything behind one port; with a bank that misbehaves: make up CHAOS=0.4
+	@$(BIN)/bankmirror up $(if $(CHAOS),--chaos $(CHAOS))
 
 test: .venv/development.stamp ## Run all tests; some of them: make test ARGS="tests/unit -k money"
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
