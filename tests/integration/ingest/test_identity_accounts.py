@@ -8,6 +8,7 @@ import pytest
 from ingest import relink, rulings
 from ingest.poll import Desk
 from ingest.rulings import Ruling
+from ingest.verify import Comparison
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import TODAY, ModelBank, ModelReader
 
@@ -135,6 +136,8 @@ async def test_t12_a_person_confirms(delta_feed: bool, bank: ModelBank, mirror: 
     ]
     assert await mirror.ask("SELECT * FROM snapshot.transaction_revisions") == []
     await mirror.check()
+    report = await Comparison(desk).run()
+    assert (report.differences, report.notes, report.is_compared) == ([], [], True), "verify knows both ids"
 
 
 async def test_t12_a_person_rejects(bank: ModelBank, mirror: Mirror) -> None:
@@ -183,6 +186,20 @@ async def test_t12_the_feed_is_ahead_of_the_listing(bank: ModelBank, mirror: Mir
         ("acct_new", "rekeyed")
     ]
     await mirror.check()
+
+
+async def test_t12_one_entry_shown_often_is_one_entry(bank: ModelBank, mirror: Mirror) -> None:
+    """An account that has one fee in common with the former one is not linked because the bank shows it ten times."""
+    desk = await open_desk(mirror, bank, rows=4)
+    move(bank, "acct_a", "acct_new", keeps_rows=False)
+    fee = bank.post("acct_new", -100, description="Shop 0")
+    await read(mirror, desk)
+
+    for _ in range(relink.LINKS_ROWS_MIN + 2):
+        bank.change("acct_new", fee)
+        await mirror.poll(desk, "transactions")
+
+    assert await links(mirror) == [("acct_a", "acct_new", "fingerprint", "suggested", 1, 1)]
 
 
 async def test_t12_two_alike_are_not_guessed(bank: ModelBank, mirror: Mirror) -> None:

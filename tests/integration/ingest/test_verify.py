@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from banks.ports import BankUnreachable, FetchedBalance, FetchedTransaction, Page
+from banks.ports import BankUnreachable, FetchedBalance, FetchedTransaction, Page, Window
 from ingest import tally, verify_store
 from ingest.poll import Desk
 from ingest.verify import Comparison, Report
@@ -254,6 +254,38 @@ async def test_refused_rows_are_quarantined_and_not_missing(bank: ModelBank, mir
     await mirror.owner.execute("DELETE FROM sync.quarantine WHERE transaction_id = 'txn_bad'")
     report = await Comparison(desk).run()
     assert [(found.key, found.kind) for found in report.differences] == [("txn_bad", "refused-unkept")]
+
+
+@pytest.mark.parametrize("times", [1, 10], ids=["once", "always"])
+async def test_b11_row_that_is_spoiled_on_the_way_is_no_difference(times: int, bank: ModelBank, mirror: Mirror) -> None:
+    """Bytes that one answer spoiled are looked at again, also without a day; what every look shows is a difference."""
+    desk = await settled(bank, mirror, delta_feed=True)
+    good = dict(bank.rows["acct_a", "txn_000001"])
+    spoiled = {**good, "transaction_id": "txn_bad", "booked_on": "infinity"}
+    looks = 0
+    reader = desk.bank
+    assert isinstance(reader, ModelReader)
+    listed = reader.transactions
+
+    async def transactions(
+        account_id: str, window: Window, cursor: str | None
+    ) -> AsyncIterator[Page[FetchedTransaction]]:
+        nonlocal looks
+        looks += account_id == "acct_a"
+        if account_id == "acct_a" and looks <= times:
+            bank.rows["acct_a", "txn_bad"] = spoiled  # In the listing alone: the feed's log does not name it.
+        else:
+            bank.rows.pop(("acct_a", "txn_bad"), None)
+        async for page in listed(account_id, window, cursor):
+            yield page
+
+    reader.transactions = transactions  # type: ignore[method-assign]
+    report = await Comparison(desk).run()
+
+    assert [(found.key, found.kind) for found in report.differences] == (
+        [("txn_bad", "refused-unkept")] if times > 1 else []
+    )
+    assert report.is_compared
 
 
 async def test_bank_that_is_away_is_not_equal(bank: ModelBank, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:

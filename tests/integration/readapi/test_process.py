@@ -51,7 +51,7 @@ def before_call(context, case, kwargs):
     ):
         try:
             swap = kind(query[least]) > kind(query[greatest])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, AttributeError):  # A parameter may come twice, as a list.
             continue
         if swap:
             query[least], query[greatest] = query[greatest], query[least]
