@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The largest bigint: the database would call a larger id an error, where there is just no such entry.
+ID_MAX = 2**63 - 1
+
 
 def in_mirror(work: "Callable[[Pool], Awaitable[T]]") -> T:
     """What the work returns that was given the mirror, in the role of ingest. Raises StartupError or psycopg.Error."""

@@ -175,8 +175,15 @@ async def _feeds(patient: Patient) -> str:
         raise StartupError(f"{overdue[0]['feed']}: nobody polls", "start `bankmirror ingest`, or read its log")
     if bad := [feed for feed in feeds if feed["verdict"] != "fresh"]:
         said = bad[0]["reason"] or f"{bad[0]['feed']} is {bad[0]['verdict']}"
-        raise StartupError(said, "read the log of ingest; `bankmirror status` shows the last polls")
+        raise StartupError(said, mend_of(bad[0]["remedy"]))
     return ", ".join(f"{feed['feed']} {age(feed['age_seconds'])} old" for feed in feeds)
+
+
+def mend_of(remedy: str | None) -> str:
+    """What an operator does about a feed. Its remedy is written for readers of answers; commands in it are for us."""
+    if remedy and "`bankmirror " in remedy:
+        return remedy
+    return "read the log of ingest; `bankmirror status` shows the last polls"
 
 
 async def _leases(patient: Patient) -> str:

@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 _LINK = Annotated[str, typer.Argument(help="The link, as `bankmirror identity list` names it.")]
-_WHY = Annotated[str, typer.Option("--why", help="The reason; it is kept with the decision.")]
+_WHY = Annotated[str, typer.Option("--why", "--reason", help="The reason; it is kept with the decision.")]
 _BY = Annotated[str | None, typer.Option("--by", help="Who decides. Default: the login name.")]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bankmirror.by_hand import in_mirror, refuse, who
+from bankmirror.by_hand import ID_MAX, in_mirror, refuse, who
 from bankmirror.plain import line_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_entries(
 
 
 @app.command()
-def show(quarantine_id: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+def show(quarantine_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=ID_MAX)]) -> None:
     """Print the bytes of a refused row exactly as they were kept."""
     from ingest import quarantine
 
@@ -50,7 +50,9 @@ def show(quarantine_id: Annotated[int, typer.Argument(metavar="ID")]) -> None:
 
 
 @app.command()
-def retry(quarantine_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...")] = None) -> None:
+def retry(
+    quarantine_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=ID_MAX)] = None,
+) -> None:
     """Read refused rows again with today's adapter, all or some; exits with 1 if one stays."""
     from ingest import quarantine
 
@@ -65,7 +67,7 @@ def retry(quarantine_ids: Annotated[list[int] | None, typer.Argument(metavar="[I
 
 @app.command()
 def resolve(
-    quarantine_id: Annotated[int, typer.Argument(metavar="ID")],
+    quarantine_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=ID_MAX)],
     reason: Annotated[
         str, typer.Option("--reason", "--why", help="Why these bytes need not be in the mirror; it is kept.")
     ],

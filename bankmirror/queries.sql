@@ -35,12 +35,15 @@ SELECT (SELECT count(*) FROM snapshot.accounts) AS accounts,
 -- name: feeds_summarize
 -- Each feed over all accounts: its worst verdict and why, how old it is, when it is asked again, who is asking now.
 WITH judged AS (
-    SELECT feed, max(verdict) AS verdict, (array_agg(reason ORDER BY verdict DESC, synced_at NULLS FIRST))[1] AS reason
+    SELECT feed, max(verdict) AS verdict,
+           (array_agg(reason ORDER BY verdict DESC, synced_at NULLS FIRST))[1] AS reason,
+           (array_agg(remedy ORDER BY verdict DESC, synced_at NULLS FIRST))[1] AS remedy
       FROM read.feeds GROUP BY feed
 )
 SELECT target.feed,
        coalesce(judged.verdict::text, 'unknown') AS verdict,
        judged.reason,
+       judged.remedy,
        count(*) AS targets,
        extract(epoch FROM now() - min(target.synced_at))::float8 AS age_seconds,
        extract(epoch FROM min(target.due_at) - now())::float8 AS due_in_seconds,
@@ -51,7 +54,7 @@ SELECT target.feed,
   FROM sync.targets AS target
   LEFT JOIN judged USING (feed)
  WHERE target.parked_reason IS NULL AND target.in_use
- GROUP BY target.feed, judged.verdict, judged.reason
+ GROUP BY target.feed, judged.verdict, judged.reason, judged.remedy
  ORDER BY target.feed;
 
 -- name: runs_recent

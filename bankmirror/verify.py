@@ -22,6 +22,7 @@ from ingest.settings import IngestSettings
 from ingest.tally import Difference, NoteKind, money, shown
 from ingest.verify import Report, VerifyProgress, verify
 from ingest.verify_account import AccountReport
+from kernel.errors import StartupError
 
 DIFFERENT = 1
 NOT_COMPARED = 2
@@ -45,11 +46,18 @@ def run(account_id: str | None, first: date | None, last: date | None, *, as_jso
 
 
 async def _run(account_id: str | None, first: date | None, last: date | None, *, as_json: bool) -> None:
+    if first and last and first > last:
+        raise StartupError("--from is after --to, so there is no day to compare", "name the earlier day first")
     settings = process.prepare("ingest", IngestSettings, log_level="warning", log_format="console")
     console = make_console()
     # Beside a document for a machine, progress goes to whoever watches.
     with _Progress(Console(stderr=True, highlight=False) if as_json else console) as progress:
         report = await verify(settings, progress.show, account_id=account_id, first=first, last=last)
+    if account_id is not None and not report.accounts and report.error is None:
+        # Nothing compared is not nothing different: a name that is mistyped would be green for ever.
+        raise StartupError(
+            f"neither the bank nor the mirror has an account {account_id}", "name it by its id in the mirror"
+        )
     if as_json:
         sys.stdout.write(json.dumps(document(report), indent=1, ensure_ascii=False) + "\n")
     else:

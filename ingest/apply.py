@@ -13,7 +13,7 @@ from psycopg.abc import Buffer
 from psycopg.copy import AsyncLibpqWriter
 
 from banks.ports import FetchedTransaction, MutatedDuringPagination
-from ingest import identity, relink
+from ingest import first_reading, identity, relink
 from ingest.absence import Absence, judge_absence, note_missing, strike
 from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
 from ingest.decide import Changeset
@@ -23,8 +23,6 @@ from kernel.database import Connection, Pool
 # The stage is small and the mirror is large: look each row up by its key. Left alone, the planner reads the
 # whole table whenever autovacuum has not counted it yet, and that is all through a backfill.
 _BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-# Binary, because it costs Python a quarter of what text costs; it needs the types of the columns.
-_ROW_TYPES = ["text"] * 2 + ["int8"] + ["text"] * 8 + ["timestamptz", "date", "bytea", "int8"]
 
 
 async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advance: Advance) -> Applied:
@@ -78,17 +76,31 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
         "removed_accounts": [row.account_id for row in changes.removed],
         "removed_ids": [row.transaction_id for row in changes.removed],
     }
-    copied = await _copy_incoming(connection, changes.upserts, claim.run_id) if changes.upserts else []
     sight = await identity.look(connection, claim)
-    held_back = sight.has_account_links and changes.upserts and await relink.take_held(connection, claim)
+    added = 0
+    if first_reading.is_plain(claim, changes, sight) and await first_reading.copy_new(connection, claim, changes):
+        # What is left is to judge what the pass did not show.
+        added = len(changes.upserts)
+        changes = replace(changes, upserts=(), begins=False)
+    copied = await _copy_incoming(connection, changes.upserts, claim.run_id) if changes.upserts else []
+    held_back = 0
+    if sight.has_account_links and changes.upserts:
+        held_back = await relink.take_held(connection, claim, begins=changes.begins)
+    if changes.is_sweep and changes.window is not None and changes.upserts:
+        # A row of a neighbouring slice, under a new id, would stand beside its old one until that slice is judged.
+        held_back += await run_query(connection, "incoming_defer", changes.scope)
     if changes.judges_absence:
         await note_missing(connection, claim, changes)
         await _refuse_mutation(connection, changes)
-    struck = 0 if changes.judges_absence or not changes.upserts else await strike(connection, changes)
+    has_missing = sight.has_missing or changes.judges_absence
+    struck = 0
+    if sight.has_missing and changes.upserts and not changes.judges_absence:
+        struck = await strike(connection, changes)
     mended = False
     if changes.upserts or changes.removed:
-        mended = await run_query(connection, "quarantine_mend", mine) > 0
-        await run_query(connection, "holds_forget", mine)
+        mended = sight.has_refused and await run_query(connection, "quarantine_mend", mine) > 0
+        if sight.has_hidden:
+            await run_query(connection, "holds_forget", mine)
     all_new = not held_back
     if any(row.status == "pending" for row in changes.upserts):
         all_new = await run_query(connection, "incoming_settled", mine) == 0 and all_new
@@ -104,9 +116,10 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
     if any(row.pending_transaction_id is not None for row in changes.upserts):
         if settled := await run_query(connection, "ended_settled"):
             await run_query(connection, "links_provider", mine)
+            # Where a bank is read by listing, the next listing shows the hold if it is there.
+            if changes.window is None:
+                await run_query(connection, "holds_hide", mine)
         ended += settled
-        if changes.window is None:  # Where a bank is read by listing, the next listing shows the hold if it is there.
-            await run_query(connection, "holds_hide", mine)
     removed = await run_query(connection, "ended_removed", mine) if changes.removed else 0
     rekeyed = await identity.rekey(connection, claim, changes, sight) if sight.compares else identity.NOTHING
     ended += rekeyed.removed + rekeyed.missing
@@ -121,7 +134,8 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
     if ended or removed:
         await run_query(connection, "ended_archive", mine)
         await run_query(connection, "ended_delete")
-        struck += await run_query(connection, "missing_resolve")
+        if has_missing:
+            struck += await run_query(connection, "missing_resolve")
         if await run_query(connection, "holds_return"):
             all_new = False
     if sight.has_links and (changes.upserts or ended):
@@ -135,7 +149,9 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
     if all_new and changes.upserts:
         await _copy_again(connection, copied)
         return len(changes.upserts), removed, mended, absence
-    return await run_query(connection, "incoming_upsert", mine), removed, mended, absence
+    if not (changes.upserts or ended or removed):  # Nothing came, and no hold came back.
+        return added, removed, mended, absence
+    return added + await run_query(connection, "incoming_upsert", mine), removed, mended, absence
 
 
 async def _refuse_mutation(connection: Connection, changes: Changeset) -> None:
@@ -153,7 +169,7 @@ async def _copy_incoming(connection: Connection, rows: Sequence[FetchedTransacti
     async with connection.cursor() as cursor:
         sending = _KeptAsSent(cursor)
         async with cursor.copy(QUERIES["incoming_copy"], writer=sending) as copy:
-            copy.set_types(_ROW_TYPES)
+            copy.set_types(first_reading.ROW_TYPES)
             for row in rows:
                 # Not copy.write_row: to await nothing for each row costs as much as encoding it.
                 if block := copy.formatter.write_row((*row, run_id)):

@@ -41,7 +41,8 @@ class Demand(BaseModel):
     Without `max_age` it only says that they are read.
     """
 
-    accounts: list[Annotated[str, Field(min_length=1, max_length=4096)]] | None
+    # Text with a NUL is no id, and the database would refuse the whole round for it.
+    accounts: list[Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]] | None
     max_age: float | None = Field(None, ge=0, le=86_400)
 
 

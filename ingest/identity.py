@@ -53,8 +53,8 @@ class PositionalIds(BankError):
 
     def __init__(self, rewritten: int, held: int, sample: list[str]) -> None:
         super().__init__(
-            f"{rewritten} of {held} booked transactions came with another amount, day and text under the same id; "
-            "nothing was stored. `bankmirror identity list` shows them, `bankmirror identity accept-changes` takes them"
+            # As an answer's reason it is cut after 140 characters, the slug counted; the remedy names the commands.
+            f"{rewritten} of {held} booked transactions came with another amount, day and text; nothing was stored"
         )
         self.rewritten = rewritten
         self.held = held
@@ -69,6 +69,11 @@ class Sight(NamedTuple):
     has_account_links: bool
     has_newcomers: bool
     is_flagged: bool
+    # Of the target's accounts, except for what is missing: that is asked of all.
+    has_refused: bool
+    has_hidden: bool
+    has_missing: bool
+    has_pending: bool
 
     @property
     def compares(self) -> bool:
@@ -121,6 +126,7 @@ async def flag_positions(pool: Pool, claim: Claim, error: PositionalIds) -> None
     async with pool.connection() as connection:
         flag = {"run_id": claim.run_id, "rewritten": error.rewritten, "held": error.held, "sample": error.sample}
         await run_query(connection, "positional_flag", {**claim.key, **flag})
+        await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
 
 
 # ── re-keyed ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,6 +143,8 @@ async def rekey(connection: Connection, claim: Claim, changes: Changeset, sight:
     came = await run_query(connection, "came_note") if changes.upserts else 0
     if came >= SWITCHED_ROWS_MIN and not changes.judges_absence:
         await _refuse_switched(connection)
+    if came and changes.is_sweep and not changes.ends:
+        await _refuse_doubled(connection)
     removed = missing = 0
     if came:
         gone = await run_query(connection, "gone_note_removed") if changes.removed else 0
@@ -158,6 +166,15 @@ async def _refuse_switched(connection: Connection) -> None:
             again = sum(row[1] for row in switched)
             raise IdsSwitched(f"{again} transactions came again under new ids, in {len(switched)} accounts")
     await connection.execute(f"{_ANY_WAY}; {_BY_KEY}")
+
+
+async def _refuse_doubled(connection: Connection) -> None:
+    """A sweep takes hours and makes no answer partial: what may be an old entry's new id cannot wait beside it."""
+    await connection.execute(f"{_BY_INDEX}; {_AMONG_THEMSELVES}")
+    doubled = (await fetch_row(connection, "came_doubles", {}))["entries"]
+    await connection.execute(f"{_ANY_WAY}; {_BY_KEY}")
+    if doubled:
+        raise IdsSwitched(f"{doubled} transactions are shown under new ids, and their old ids were not shown yet")
 
 
 async def _rekey_missing(connection: Connection, window: dict[str, object]) -> int:
@@ -200,8 +217,8 @@ async def end_pass(connection: Connection, claim: Claim, sight: Sight) -> None:
     """A pass was believed to its end."""
     if sight.has_newcomers:
         await run_query(connection, "newcomers_forget", claim.key)
-    if sight.is_flagged:
-        await run_query(connection, "positional_close", claim.key)
+    if sight.is_flagged and await run_query(connection, "positional_close", claim.key):
+        await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
 
 
 # ── pending that became posted ──────────────────────────────────────────────────────────────────────────────

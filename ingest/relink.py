@@ -41,14 +41,18 @@ Row = TypeVar("Row", FetchedBalance, FetchedTransaction, Removed)
 
 async def renamed(pool: Pool, bank: BankReader, connection_id: str) -> BankReader:
     """The bank as it would answer had it not given accounts new ids; the bank itself while it has not."""
-    async with pool.connection() as connection:
-        rows = await _placed(connection, connection_id)
     names = {
         bank_account_id(connection_id, listed_id): bank_account_id(connection_id, account_id)
-        for listed_id, account_id, state in rows
-        if state != "suggested"
+        for listed_id, account_id in (await former_ids(pool, connection_id)).items()
     }
     return RenamedReader(bank, names) if names else bank
+
+
+async def former_ids(pool: Pool, connection_id: str) -> dict[str, str]:
+    """The mirror's account by each id under which the bank lists it now, where that is another one."""
+    async with pool.connection() as connection:
+        rows = await _placed(connection, connection_id)
+    return {listed_id: account_id for listed_id, account_id, state in rows if state != "suggested"}
 
 
 class RenamedReader:
@@ -170,13 +174,16 @@ async def reread(connection: Connection, connection_id: str, accounts: Sequence[
 # ── a changeset of transactions ─────────────────────────────────────────────────────────────────────────────
 
 
-async def take_held(connection: Connection, claim: Claim) -> int:
-    """Take the rows of accounts that are held back out of a changeset, as evidence. Returns how many they were."""
+async def take_held(connection: Connection, claim: Claim, *, begins: bool) -> int:
+    """Take the rows of accounts that are held back out of a changeset, as evidence. Returns how many they were.
+
+    `begins` says that a pass does: what an earlier one showed is no evidence a second time.
+    """
     await connection.execute(QUERIES["held_stage_create"])
     taken = await run_query(connection, "held_take", claim.key)
     if taken:
         await connection.execute("SET LOCAL enable_hashjoin = on")
-        await run_query(connection, "relinks_weigh")
+        await run_query(connection, "relinks_weigh", {"begins": begins})
         await connection.execute("SET LOCAL enable_hashjoin = off")
     await run_query(connection, "incoming_adopt_hash", claim.key)
     return taken

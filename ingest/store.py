@@ -286,6 +286,7 @@ async def restart_pass(pool: Pool, claim: Claim) -> None:
     """Forget the cursor, as the bank did. Answers say partial until everything was read again."""
     async with pool.connection() as connection:
         await connection.execute(QUERIES["target_forget_cursor"], claim.key)
+        await connection.execute(QUERIES["changed_notify"], {"payload": '{"accounts": null}'})
 
 
 async def listing_start(pool: Pool, account_id: str) -> ListingStart:

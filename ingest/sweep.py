@@ -18,12 +18,13 @@ import structlog
 from psycopg.rows import class_row
 
 from banks.ports import BankError, BankThrottled, CursorExpired, MutatedDuringPagination, Window
-from ingest import decide, store
+from ingest import breaker, decide, store
 from ingest.absence import note_ahead
 from ingest.advance import Applied, keep_refused, notify_changed
 from ingest.apply import move_rows
 from ingest.decide import Changeset
 from ingest.fetch import Pass, change_chunks, listing_chunks
+from ingest.identity import IdsSwitched, PositionalIds, flag_positions
 from ingest.poll import RUN_GRACE_SECONDS, Desk, keep_lease
 from ingest.store import QUERIES, Claim, FencedError, Outcome, fetch_row, hold_lease, run_query
 
@@ -33,6 +34,9 @@ log = structlog.get_logger()
 SHARE_MAX = 0.25
 # Seconds. A feed that is polled once a day must not hold one of few slots for hours.
 STRETCH_SECONDS_MAX = 10.0
+# Rows of a slice that are stored as a whole, several times what one is meant to have. Between two transactions of one
+# slice, an entry that has a new id would be shown twice. More than this takes too much memory, and no day has it.
+SLICE_ROWS_MAX = 200_000
 
 # Where a sweep goes on, as the columns of sync.sweeps; None once it is through.
 Following = dict[str, object] | None
@@ -91,6 +95,11 @@ async def _sweep_safely(desk: Desk, claim: Claim, interval: timedelta) -> None:
         told = str(error)
         # Pages of before and after a change do not fit together, and neither do those around a lost cursor.
         gives_up = isinstance(error, MutatedDuringPagination | CursorExpired)
+        if isinstance(error, IdsSwitched):
+            # The polls read everything themselves now, and until they are through answers say so.
+            await store.restart_pass(desk.pool, claim)
+        if isinstance(error, PositionalIds):
+            await flag_positions(desk.pool, claim, error)
     except TimeoutError:
         outcome, told = "failed", "a stretch of the sweep took too long"
     except asyncio.CancelledError:
@@ -204,7 +213,7 @@ async def _sweep_slice(desk: Desk, claim: Claim, state: _Sweep, first: date, las
         resumes=False,
         from_start=False,
         window=window,
-        chunk_rows=rows,
+        chunk_rows=SLICE_ROWS_MAX,
         deadline=inf,
         is_sweep=True,
     )
@@ -232,12 +241,13 @@ async def _apply(
         changed, removed, mended, absence = await move_rows(connection, claim, changes)
         trusted = changes.ends and absence.doubt is None
         # A sweep of a delta feed spans many runs, and what one of them saw refused is seen.
-        first_run = state.run_id if changes.window is None else claim.run_id
+        first_run = state.run_id if changes.window is None or following is None else claim.run_id
         told = mended | await keep_refused(
             connection,
             claim,
             changes.refused,
-            shows_all=trusted and changes.shows_everything,
+            # One slice of days answers for its days. All of them were shown at the end, if none was doubted.
+            shows_all=trusted and following is None and await breaker.find(connection, claim.key) is None,
             window=changes.window if trusted else None,
             last_before=first_run - 1,
         )

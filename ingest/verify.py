@@ -145,7 +145,9 @@ class Comparison:
         desk = self._desk._replace(bank=await relink.renamed(self._desk.pool, self._desk.bank, DEFAULT_CONNECTION))
         listed = await patiently(lambda: fetch_accounts(desk.bank, DEFAULT_CONNECTION))
         stored = await verify_store.accounts_stored(self._desk.pool, DEFAULT_CONNECTION, only)
-        theirs = {row.account_id: row for row in listed.rows if only in (None, row.account_id)}
+        former = await relink.former_ids(self._desk.pool, DEFAULT_CONNECTION)
+        named = [row._replace(account_id=former.get(row.account_id, row.account_id)) for row in listed.rows]
+        theirs = {row.account_id: row for row in named if only in (None, row.account_id)}
         refused = {row.account_id for row in listed.refused}
         held_back = await verify_store.accounts_held_back(desk.pool, DEFAULT_CONNECTION)
         notes = {Note(account_id, "held-back") for account_id in theirs.keys() & held_back}

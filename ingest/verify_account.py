@@ -64,6 +64,11 @@ class AccountComparison:
             ledger, refused = Ledger(), self._unkept
             if days is None:
                 ledger, refused = await patiently(partial(self._read_tallies, bank))
+            elif refused:
+                # Some have no day to look for them on. Bytes that the bank does not show again were spoiled on the way.
+                _, again = await patiently(partial(self._read_tallies, bank))
+                refused = {digest: row for digest, row in refused.items() if digest in again}
+                self._unkept = {}
             book = await verify_store.days_tally(self._pool, report.account_id, self._first, self._last)
             report.rows = sum(slot.entries for slot in book.values())
             report.days = len({slot.day for slot in book})

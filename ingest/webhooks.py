@@ -52,8 +52,9 @@ Hasten = Callable[[Iterable[str] | None], None]
 class Hint(BaseModel):
     """What a webhook says. Only which accounts it names is used; without any, it is about all."""
 
-    event: str = Field("", max_length=200)
-    account_ids: list[Annotated[str, Field(min_length=1, max_length=4096)]] | None = None
+    # Without NUL, which the database has no room for.
+    event: str = Field("", max_length=200, pattern=r"^[^\x00]*$")
+    account_ids: list[Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]] | None = None
 
 
 def check_signature(secret: str, header: str | None, body: bytes, now_seconds: float) -> bytes:

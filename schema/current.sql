@@ -729,6 +729,31 @@ COMMENT ON TABLE sync.coverage IS 'The days of each account that a complete list
 
 COMMENT ON COLUMN sync.coverage.covered IS 'The days that some complete listing has read: terminal page, no error, committed. What lies between was never read.';
 
+CREATE TABLE sync.positional_ids (
+    connection_id text NOT NULL,
+    account_id text NOT NULL,
+    raised_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id bigint NOT NULL,
+    rows_rewritten bigint NOT NULL,
+    rows_held bigint NOT NULL,
+    sample text[] NOT NULL,
+    accepted_until timestamp with time zone,
+    decided_at timestamp with time zone,
+    decided_by text,
+    note text,
+    closed_at timestamp with time zone,
+    CONSTRAINT positional_ids_check CHECK (((accepted_until IS NULL) OR ((decided_by IS NOT NULL) AND (decided_at IS NOT NULL))))
+);
+
+COMMENT ON TABLE sync.positional_ids IS 'Feeds whose answer was refused because it rewrote booked transactions wholesale: their ids are positions in a list, or a person says that these are corrections.';
+
+COMMENT ON COLUMN sync.positional_ids.account_id IS 'Empty for a feed that covers the whole connection.';
+
+COMMENT ON COLUMN sync.positional_ids.rows_held IS 'How many booked transactions of ours the refused answer touched at all.';
+
+COMMENT ON COLUMN sync.positional_ids.accepted_until IS 'Until when such an answer is stored after all, because somebody said that it is right.';
+
 CREATE TABLE sync.quarantine (
     quarantine_id bigint NOT NULL,
     connection_id text NOT NULL,
@@ -860,6 +885,7 @@ CREATE VIEW read.feeds AS
             WHEN 'partial'::read.verdict THEN
             CASE
                 WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN format('transactions of %s: what the bank shows under %s is held back, as it looks like the same account'::text, account.account_id, relink.listed_id)
+                WHEN ((rewritten.rows IS NOT NULL) AND target.complete) THEN format('transactions of %s: an answer was refused, as it changed amount, day and text of %s booked entries'::text, covers.name, rewritten.rows)
                 WHEN (breaker.breaker_id IS NOT NULL) THEN format('%s of %s: %s of %s are not listed by the bank any more, and none was removed'::text, listed.feed, COALESCE(NULLIF(breaker.account_id, ''::text), ('connection '::text || target.connection_id)), breaker.absent, breaker.held)
                 WHEN ((refused.entries > 0) AND target.complete) THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
                 WHEN ((gap.days IS NOT NULL) AND target.complete) THEN format('transactions of %s: the days from %s to %s were never read'::text, covers.name, lower(gap.days), (upper(gap.days) - 1))
@@ -877,11 +903,14 @@ CREATE VIEW read.feeds AS
             WHEN 'stale'::read.verdict THEN
             CASE
                 WHEN (relink.listed_id IS NOT NULL) THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'::text
+                WHEN (rewritten.rows IS NOT NULL) THEN 'treat amounts as of synced_at; `bankmirror identity list` shows the feed, `bankmirror identity accept-changes` takes its changes'::text
+                WHEN (breaker.breaker_id IS NOT NULL) THEN format('treat amounts as of synced_at; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go'::text, breaker.breaker_id)
                 ELSE 'treat amounts as of synced_at; bankmirror doctor names what is wrong'::text
             END
             WHEN 'partial'::read.verdict THEN
             CASE
                 WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'::text
+                WHEN ((rewritten.rows IS NOT NULL) AND target.complete) THEN 'do not rely on totals; `bankmirror identity list` shows the feed, `bankmirror identity accept-changes` takes its changes'::text
                 WHEN (breaker.breaker_id IS NOT NULL) THEN format('do not rely on totals; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go'::text, breaker.breaker_id)
                 WHEN ((refused.entries > 0) AND target.complete) THEN 'do not rely on totals; `bankmirror quarantine list` shows the refused entries'::text
                 WHEN ((gap.days IS NOT NULL) AND target.complete) THEN 'do not rely on totals of these days; the next listing reads them'::text
@@ -890,7 +919,7 @@ CREATE VIEW read.feeds AS
             END
             ELSE NULL::text
         END AS remedy
-   FROM ((((((((((((snapshot.accounts account
+   FROM (((((((((((((snapshot.accounts account
      CROSS JOIN ( VALUES ('accounts'::text), ('balances'::text), ('transactions'::text)) listed(feed))
      LEFT JOIN sync.targets target ON (((target.connection_id = account.connection_id) AND (target.account_id = ANY (ARRAY[''::text, account.account_id])) AND (target.feed = listed.feed) AND target.in_use)))
      CROSS JOIN LATERAL ( SELECT count(*) AS entries
@@ -907,6 +936,9 @@ CREATE VIEW read.feeds AS
                    FROM sync.breakers
                   WHERE (breakers.closed_at IS NULL))) AND (breaker_1.connection_id = account.connection_id) AND (breaker_1.account_id = ANY (ARRAY[''::text, account.account_id])) AND (breaker_1.feed = listed.feed) AND (breaker_1.closed_at IS NULL) AND ((listed.feed = 'transactions'::text) OR (NOT target.complete)))
          LIMIT 1) breaker ON (true))
+     LEFT JOIN LATERAL ( SELECT flag.rows_rewritten AS rows
+           FROM sync.positional_ids flag
+          WHERE ((listed.feed = 'transactions'::text) AND (flag.closed_at IS NULL) AND ((flag.connection_id = target.connection_id) AND (flag.account_id = target.account_id)))) rewritten ON (true))
      LEFT JOIN sync.coverage ON (((listed.feed = 'transactions'::text) AND (coverage.account_id = target.account_id))))
      CROSS JOIN LATERAL ( SELECT
                 CASE
@@ -944,7 +976,7 @@ CREATE VIEW read.feeds AS
                 CASE
                     WHEN (known.synced_at IS NULL) THEN 'unknown'::text
                     WHEN ((known.fresh_until < now()) AND (NOT (own.closed AND (target.parked_reason IS NOT NULL)))) THEN 'stale'::text
-                    WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
+                    WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR (rewritten.rows IS NOT NULL) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
                     ELSE 'fresh'::text
                 END)::read.verdict AS verdict) judged)
      CROSS JOIN LATERAL ( SELECT
@@ -1488,31 +1520,6 @@ CREATE TABLE sync.newcomers (
 
 COMMENT ON TABLE sync.newcomers IS 'Transactions that a pass over everything shows for the first time. At its end those that are missing are looked for among them.';
 
-CREATE TABLE sync.positional_ids (
-    connection_id text NOT NULL,
-    account_id text NOT NULL,
-    raised_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    run_id bigint NOT NULL,
-    rows_rewritten bigint NOT NULL,
-    rows_held bigint NOT NULL,
-    sample text[] NOT NULL,
-    accepted_until timestamp with time zone,
-    decided_at timestamp with time zone,
-    decided_by text,
-    note text,
-    closed_at timestamp with time zone,
-    CONSTRAINT positional_ids_check CHECK (((accepted_until IS NULL) OR ((decided_by IS NOT NULL) AND (decided_at IS NOT NULL))))
-);
-
-COMMENT ON TABLE sync.positional_ids IS 'Feeds whose answer was refused because it rewrote booked transactions wholesale: their ids are positions in a list, or a person says that these are corrections.';
-
-COMMENT ON COLUMN sync.positional_ids.account_id IS 'Empty for a feed that covers the whole connection.';
-
-COMMENT ON COLUMN sync.positional_ids.rows_held IS 'How many booked transactions of ours the refused answer touched at all.';
-
-COMMENT ON COLUMN sync.positional_ids.accepted_until IS 'Until when such an answer is stored after all, because somebody said that it is right.';
-
 ALTER TABLE sync.quarantine ALTER COLUMN quarantine_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.quarantine_quarantine_id_seq
     START WITH 1
@@ -1884,6 +1891,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE sync.breakers TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.coverage TO bankmirror_ingest;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.positional_ids TO bankmirror_ingest;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.quarantine TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO bankmirror_ingest;
@@ -1957,8 +1966,6 @@ GRANT SELECT,INSERT,DELETE ON TABLE sync.hidden_holds TO bankmirror_ingest;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.missing TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE sync.newcomers TO bankmirror_ingest;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE sync.positional_ids TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.sweeps TO bankmirror_ingest;
 

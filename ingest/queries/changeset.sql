@@ -38,6 +38,18 @@ DELETE FROM incoming USING snapshot.transactions AS stored
  WHERE (incoming.account_id, incoming.transaction_id, incoming.content_hash)
      = (stored.account_id, stored.transaction_id, stored.content_hash);
 
+-- name: incoming_defer
+-- What the mirror does not have of the first and the last day of a slice, which are not judged with it: the next slice, or
+-- the one before, shows and judges it. Nothing comes before the first slice and after the last one.
+DELETE FROM incoming
+ USING (SELECT nullif(%(first)s::date, '1970-01-01') AS first,
+               CASE WHEN %(last)s::date <= (clock_timestamp() AT TIME ZONE 'UTC')::date THEN %(last)s::date END AS last) AS slice
+ WHERE (coalesce(booked_on, (created_at AT TIME ZONE 'UTC')::date) <= slice.first
+        OR coalesce(booked_on, (created_at AT TIME ZONE 'UTC')::date) >= slice.last)
+   AND NOT EXISTS (
+       SELECT FROM snapshot.transactions AS stored
+        WHERE (stored.account_id, stored.transaction_id) = (incoming.account_id, incoming.transaction_id));
+
 -- name: holds_forget
 -- What the bank shows or removes now decides anew whether there is a hold to hide.
 DELETE FROM sync.hidden_holds AS hidden
@@ -229,6 +241,16 @@ SELECT account_id, booked_on, currency,
        AS moved (account_id, booked_on, currency, amount, sign)
  GROUP BY account_id, booked_on, currency
  ORDER BY account_id, booked_on, currency
+ON CONFLICT (account_id, booked_on, currency) DO UPDATE
+   SET in_minor = total.in_minor + excluded.in_minor,
+       out_minor = total.out_minor + excluded.out_minor,
+       entries = total.entries + excluded.entries;
+
+-- name: totals_add
+-- Add the sums of rows that are new to the daily totals.
+INSERT INTO snapshot.daily_totals AS total (account_id, booked_on, currency, in_minor, out_minor, entries)
+SELECT * FROM unnest(%(accounts)s::text[], %(days)s::date[], %(currencies)s::text[],
+                     %(ins)s::bigint[], %(outs)s::bigint[], %(entries)s::bigint[])
 ON CONFLICT (account_id, booked_on, currency) DO UPDATE
    SET in_minor = total.in_minor + excluded.in_minor,
        out_minor = total.out_minor + excluded.out_minor,

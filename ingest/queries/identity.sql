@@ -16,7 +16,17 @@ SELECT coalesce((SELECT run_id FROM sync.runs
        EXISTS (SELECT FROM sync.newcomers) AS has_newcomers,
        EXISTS (SELECT FROM sync.positional_ids
                 WHERE (connection_id, account_id) = (%(connection_id)s, %(account_id)s) AND closed_at IS NULL)
-           AS is_flagged;
+           AS is_flagged,
+       EXISTS (SELECT FROM sync.quarantine
+                WHERE (connection_id, feed) = (%(connection_id)s, 'transactions') AND resolved_at IS NULL
+                  AND %(account_id)s IN ('', account_id))
+           AS has_refused,
+       EXISTS (SELECT FROM sync.hidden_holds WHERE %(account_id)s IN ('', account_id)) AS has_hidden,
+       EXISTS (SELECT FROM sync.missing) AS has_missing,
+       -- In the order of an index of pending rows alone, which is read even where nobody has counted the rows yet.
+       (SELECT account_id FROM snapshot.transactions
+         WHERE status = 'pending' AND %(account_id)s IN ('', account_id)
+         ORDER BY account_id LIMIT 1) IS NOT NULL AS has_pending;
 
 -- name: lapse_days_set
 -- Say after how many days a connection's pending entries are called lapsed.
@@ -115,9 +125,14 @@ ON CONFLICT (connection_id, account_id) DO UPDATE
        closed_at = NULL;
 
 -- name: positional_close
--- A whole pass was stored again: either the ids are stable, or its changes were accepted.
+-- A whole pass was stored again: either the ids are stable, or its changes were accepted. Not while it is a sweep
+-- that was refused: a poll shows nothing of its days.
 UPDATE sync.positional_ids SET closed_at = now()
- WHERE (connection_id, account_id) = (%(connection_id)s, %(account_id)s) AND closed_at IS NULL;
+ WHERE (connection_id, account_id) = (%(connection_id)s, %(account_id)s) AND closed_at IS NULL
+   AND NOT EXISTS (
+       SELECT FROM sync.sweeps AS sweep
+        WHERE (sweep.connection_id, sweep.account_id) = (positional_ids.connection_id, positional_ids.account_id)
+          AND sweep.run_id IS NOT NULL AND starts_with(sweep.last_error, 'positional-ids'));
 
 -- name: positional_list
 -- The feeds that were refused and wait for somebody.
@@ -181,12 +196,15 @@ suspect AS (
             WHERE (total.account_id, total.booked_on) = (days.account_id, days.day)) AS total ON total.entries > 0
      GROUP BY days.account_id
     HAVING sum(days.entries) >= %(rows_min)s AND 2 * sum(days.entries) >= sum(total.entries)),
+suspect_days AS MATERIALIZED (
+    -- Found first: joined at once, the rows of every account's days would be read before it is known that none is suspect.
+    SELECT account_id, day FROM suspect JOIN days USING (account_id)),
 held AS (
     SELECT stored.account_id,
            snapshot.fingerprint(stored.status, stored.booked_on, stored.amount_minor, stored.currency, stored.type,
                                 stored.description, stored.counterparty_name, stored.counterparty_account_id,
                                 stored.client_reference) AS fingerprint
-      FROM suspect JOIN days USING (account_id)
+      FROM suspect_days AS days
       -- An entry is made about when it is booked, which is what an index can find.
       JOIN snapshot.transactions AS stored
         ON stored.account_id = days.account_id AND stored.booked_on = days.day AND stored.status = 'posted'
@@ -204,6 +222,28 @@ SELECT account_id, sum(least(old, new)) AS again
   FROM counted
  GROUP BY account_id
 HAVING count(*) FILTER (WHERE old > 0 AND new > 0) >= %(rows_min)s AND 2 * sum(least(old, new)) >= sum(old);
+
+-- name: came_doubles
+-- How many kinds of what came are equal to something of ours that the pass has not shown so far: it may come yet, as a
+-- twin, or it is the same entry under its old id.
+WITH days AS MATERIALIZED (
+    SELECT DISTINCT account_id, day FROM came),
+held AS (
+    SELECT stored.account_id,
+           snapshot.fingerprint(stored.status, days.day, stored.amount_minor, stored.currency, stored.type,
+                                stored.description, stored.counterparty_name, stored.counterparty_account_id,
+                                stored.client_reference) AS fingerprint
+      FROM days
+      -- An entry is made about when it is booked, which is what an index can find.
+      JOIN snapshot.transactions AS stored
+        ON stored.account_id = days.account_id
+       AND coalesce(stored.booked_on, (stored.created_at AT TIME ZONE 'UTC')::date) = days.day
+       AND stored.created_at >= days.day - 45 AND stored.created_at < days.day + 10
+     WHERE EXISTS (
+           SELECT FROM sync.missing
+            WHERE (missing.account_id, missing.transaction_id) = (stored.account_id, stored.transaction_id)))
+SELECT count(*) AS entries
+  FROM (SELECT account_id, fingerprint FROM held INTERSECT SELECT account_id, fingerprint FROM came) AS twins;
 
 -- ── re-keyed ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

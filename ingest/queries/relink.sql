@@ -109,7 +109,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS held (
 ) ON COMMIT DELETE ROWS;
 
 -- name: relinks_weigh
--- Add to the evidence: how many held rows are of days that the account has, and how many of them it has already.
+-- Add to the evidence: how many held rows are of days that the account has, and how many of them it has already. It is
+-- counted anew in each pass: one entry that is shown again and again is one entry.
 WITH days AS (
     SELECT DISTINCT mirror_id, day FROM held
      WHERE EXISTS (SELECT FROM snapshot.daily_totals AS total
@@ -139,7 +140,8 @@ counted AS (
          = (new.mirror_id, new.transaction_id, new.fingerprint)
      GROUP BY new.account_id, new.mirror_id)
 UPDATE sync.account_links AS link
-   SET rows_seen = link.rows_seen + seen, rows_equal = link.rows_equal + equal,
+   SET rows_seen = CASE WHEN %(begins)s THEN 0 ELSE link.rows_seen END + seen,
+       rows_equal = CASE WHEN %(begins)s THEN 0 ELSE link.rows_equal END + equal,
        evidence = CASE WHEN equal = 0 THEN link.evidence WHEN same_id = equal THEN 'stable-id' ELSE 'fingerprint' END
   FROM counted
  WHERE (link.account_id, link.listed_id) = (counted.mirror_id, counted.account_id) AND link.state = 'suggested';

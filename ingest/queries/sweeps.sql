@@ -28,6 +28,8 @@ UPDATE sync.sweeps
    SET run_id = NULL, cursor = NULL, next_day = NULL, noted_account_id = NULL, noted_transaction_id = NULL,
        swept_at = CASE WHEN %(error)s::text IS NULL THEN clock_timestamp() ELSE swept_at END,
        due_at = clock_timestamp() + make_interval(secs => least(%(interval_seconds)s, CASE
+           -- The polls read everything instead, and a bank with many equal entries must not be read so each hour.
+           WHEN starts_with(%(error)s::text, 'ids-switched') THEN %(interval_seconds)s
            WHEN %(error)s::text IS NOT NULL THEN 3600
            WHEN EXISTS (SELECT FROM sync.missing JOIN snapshot.accounts AS account USING (account_id)
                          WHERE account.connection_id = %(connection_id)s AND %(account_id)s IN ('', account_id)

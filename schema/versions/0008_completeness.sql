@@ -166,6 +166,9 @@ SELECT account.account_id,
                WHEN relink.listed_id IS NOT NULL AND target.complete
                THEN format('transactions of %s: what the bank shows under %s is held back, as it looks like the same account',
                            account.account_id, relink.listed_id)
+               WHEN rewritten.rows IS NOT NULL AND target.complete
+               THEN format('transactions of %s: an answer was refused, as it changed amount, day and text of %s booked entries',
+                           covers.name, rewritten.rows)
                WHEN breaker.breaker_id IS NOT NULL
                THEN format('%s of %s: %s of %s are not listed by the bank any more, and none was removed',
                            listed.feed, coalesce(nullif(breaker.account_id, ''), 'connection ' || target.connection_id),
@@ -186,10 +189,17 @@ SELECT account.account_id,
            WHEN 'stale' THEN CASE
                WHEN relink.listed_id IS NOT NULL
                THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'
+               WHEN rewritten.rows IS NOT NULL
+               THEN 'treat amounts as of synced_at; `bankmirror identity list` shows the feed, `bankmirror identity accept-changes` takes its changes'
+               WHEN breaker.breaker_id IS NOT NULL
+               THEN format('treat amounts as of synced_at; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go',
+                           breaker.breaker_id)
                ELSE 'treat amounts as of synced_at; bankmirror doctor names what is wrong' END
            WHEN 'partial' THEN CASE
                WHEN relink.listed_id IS NOT NULL AND target.complete
                THEN 'say whether it is the same account: `bankmirror identity list` names the link to confirm or reject'
+               WHEN rewritten.rows IS NOT NULL AND target.complete
+               THEN 'do not rely on totals; `bankmirror identity list` shows the feed, `bankmirror identity accept-changes` takes its changes'
                WHEN breaker.breaker_id IS NOT NULL
                THEN format('do not rely on totals; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go',
                            breaker.breaker_id)
@@ -229,6 +239,12 @@ SELECT account.account_id,
           -- An account that was not listed for long is stale itself, and says nothing about the others.
           AND (listed.feed = 'transactions' OR NOT target.complete)
         LIMIT 1) AS breaker ON true
+  -- A poll or a sweep refused what the bank shows, and the mirror is known to differ.
+  LEFT JOIN LATERAL (
+       SELECT flag.rows_rewritten AS rows
+         FROM sync.positional_ids AS flag
+        WHERE listed.feed = 'transactions' AND flag.closed_at IS NULL
+          AND (flag.connection_id, flag.account_id) = (target.connection_id, target.account_id)) AS rewritten ON true
   -- Where an account is listed by days, a day that no listing has read is a gap.
   LEFT JOIN sync.coverage
     ON listed.feed = 'transactions' AND coverage.account_id = target.account_id
@@ -265,6 +281,7 @@ SELECT account.account_id,
                    WHEN known.synced_at IS NULL THEN 'unknown'
                    WHEN known.fresh_until < now() AND NOT (own.closed AND target.parked_reason IS NOT NULL) THEN 'stale'
                    WHEN refused.entries > 0 OR NOT target.complete OR breaker.breaker_id IS NOT NULL OR gap.days IS NOT NULL
+                        OR rewritten.rows IS NOT NULL
                         OR (relink.listed_id IS NOT NULL AND listed.feed = 'transactions')
                    THEN 'partial'
                    ELSE 'fresh'

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from banks.ports import FetchedTransaction
+from banks.ports import BankUnreachable, FetchedTransaction
 from ingest import absence, advance, apply, first_reading, identity
 from ingest.first_reading import day_sums
 from tests.integration.ingest.conftest import Mirror
@@ -98,6 +98,33 @@ async def test_a_row_that_was_refused_comes_well(bank: ModelBank, mirror: Mirror
     assert await mirror.ask("SELECT resolution FROM sync.quarantine") == [("came well",)]
 
 
+async def test_what_a_reading_from_the_start_does_not_show_is_noted(
+    bank: ModelBank, mirror: Mirror, watched: Watched
+) -> None:
+    """A first reading was cut, and starts over without a row that it had stored: the row is missing, the others are
+    not.
+    """
+    bank.page_rows = 1
+    gone = bank.post("acct_a", -1)
+    for number in range(3):
+        bank.post("acct_a", -number - 2)
+    reader = ModelReader(bank)
+    reader.before_page = _away_at_page_two
+    desk = await mirror.open(reader, backfill_chunk_rows=1)
+    await mirror.poll(desk)
+    assert [row[1] for row in await mirror.rows()] == [gone]
+    await mirror.owner.execute("UPDATE sync.targets SET checkpoint = NULL")
+    del bank.rows["acct_a", gone]
+    bank.log.remove(("acct_a", gone))
+    reader.before_page = lambda page: None
+
+    polled = await mirror.poll(desk)
+
+    assert polled.outcome == "complete"
+    assert False not in watched.said
+    assert await mirror.ask("SELECT transaction_id, first_missed_at IS NOT NULL FROM sync.missing") == [(gone, True)]
+
+
 @ACCOUNT
 async def test_t15_a_first_reading_that_is_cut_leaves_nothing(
     account_id: str, bank: ModelBank, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +177,11 @@ def test_sums_are_of_an_account_a_day_and_a_currency() -> None:
         ("b", day, "EUR", 0, -1, 1),
         ("b", day, "USD", 3, -11, 4),
     ]
+
+
+def _away_at_page_two(page: int) -> None:
+    if page == 2:
+        raise BankUnreachable("HTTP 500")
 
 
 def _changing(bank: ModelBank, transaction_id: str, amount: int) -> ModelReader:

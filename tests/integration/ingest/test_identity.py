@@ -225,7 +225,15 @@ async def test_t7_ids_that_are_positions_overwrite_nothing(mode: str, bank: Mode
     assert await mirror.everything() == before
     account = "" if mode == "removals" else "acct_a"
     error = await mirror.target("last_error", account_id=account)
-    assert error.startswith("positional-ids: 10 of 10 booked transactions came with another amount, day and text")
+    assert error == (
+        "positional-ids: 10 of 10 booked transactions came with another amount, day and text; nothing was stored"
+    )
+    assert len(error) + 2 * len("0,000,000") < 140, "readers are shown so much of it"
+    await mirror.owner.execute("UPDATE sync.targets SET synced_at = '2026-01-01', fresh_until = '2026-01-02'")
+    ((remedy,),) = await mirror.ask(
+        "SELECT DISTINCT remedy FROM read.feeds WHERE feed = 'transactions' AND account_id = 'acct_a'"
+    )
+    assert "`bankmirror identity accept-changes`" in remedy, "also when the refused feed has become stale"
     assert await mirror.ask("SELECT rows_rewritten, rows_held, cardinality(sample) FROM sync.positional_ids") == [
         (10, 10, 5)
     ]

@@ -74,3 +74,13 @@ def test_ingest_has_its_two_ways() -> None:
     """`ingest` alone runs for ever, so help is how to learn of `once`."""
     assert "once" in ask("ingest", "--help").stdout
     assert "--accounts" in ask("sandbox", "--help").stdout
+
+
+def test_an_id_that_no_entry_can_have() -> None:
+    """Larger than a bigint: the usage says so, and not a traceback of the database's."""
+    for command in (["show"], ["retry"], ["resolve", "--reason", "x"]):
+        answer = ask("quarantine", *command, "99999999999999999999")
+
+        assert answer.returncode == 2
+        assert "Traceback" not in answer.stderr
+        assert "Invalid value for" in answer.stderr

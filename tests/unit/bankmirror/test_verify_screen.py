@@ -4,9 +4,10 @@ import json
 from datetime import date
 
 import pytest
+import typer
 
 from bankmirror.progress import proof_lines
-from bankmirror.verify import DIFFERENT, NOT_COMPARED, document, exit_code, lines
+from bankmirror.verify import DIFFERENT, NOT_COMPARED, document, exit_code, lines, run
 from banks.ports import BankUnreachable
 from ingest.tally import Difference, FieldDifference, Note
 from ingest.verify import Report
@@ -88,3 +89,32 @@ def test_proof_of_a_backfill(untied: int, mark: str) -> None:
         assert "2 of 400 account-days do not tie" in told
     else:
         assert told.endswith("each of 400 account-days ties; 7 of 8 balances are the sum of their bookings")
+
+
+@pytest.mark.parametrize(
+    ("account", "days", "said"),
+    [
+        ("acct_typo", (None, None), "neither the bank nor the mirror has an account acct_typo"),
+        (None, (date(2026, 11, 2), date(2026, 11, 1)), "--from is after --to"),
+    ],
+)
+def test_nothing_to_compare_is_not_equal(
+    account: str | None,
+    days: tuple[date | None, date | None],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mistyped account, or days the wrong way round, would be green for ever in somebody's cron job."""
+
+    async def compare_nothing(*_: object, **__: object) -> Report:
+        return Report(looks=1)
+
+    monkeypatch.setattr("bankmirror.verify.verify", compare_nothing)
+    monkeypatch.setattr("bankmirror.process.prepare", lambda *_, **__: None)
+
+    with pytest.raises(typer.Exit) as ended:
+        run(account, *days, as_json=False)
+
+    assert ended.value.exit_code == NOT_COMPARED
+    assert said in capsys.readouterr().err

@@ -81,7 +81,17 @@ def test_what_is_not_json_is_said_to_be_so(body: bytes) -> None:
         read_hint(body)
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b'{"account_ids": "acct_a"}', b'{"account_ids": [""]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"1",
+        b'{"account_ids": "acct_a"}',
+        b'{"account_ids": [""]}',
+        b'{"account_ids": ["acct_a", "a\\u0000b"]}',
+        b'{"event": "\\u0000"}',
+    ],
+)
 def test_another_form_is_said_to_be_so(body: bytes) -> None:
     """The pointer names where."""
     with pytest.raises(ValidationFailed):
