@@ -16,7 +16,7 @@ up: .venv/runtime.stamp ## Start everything behind one port; with a bank that mi
 	@$(BIN)/bankmirror up $(if $(CHAOS),--chaos $(CHAOS))
 
 test: .venv/development.stamp ## Run all tests; some of them: make test ARGS="tests/unit -k money"
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/development.stamp ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

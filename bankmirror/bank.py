@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from bankmirror.plain import counted
 from banks.ports import BankAnswerInvalid
 from banks.registry import open_reader
 from banks.settings import BankSettings
@@ -19,7 +20,9 @@ class Look:
     ahead: timedelta | None
 
     def __str__(self) -> str:
-        return f"{self.address}, {self.accounts}{' or more' if self.more else ''} accounts"
+        return f"{self.address}, " + (
+            f"{self.accounts} or more accounts" if self.more else counted(self.accounts, "account")
+        )
 
 
 async def look(settings: BankSettings) -> Look:

@@ -48,16 +48,16 @@ def list_breakers(
 
 @app.command()
 def accept(breaker_id: Which, reason: Why, by: Who = None) -> None:
-    """It is gone: the next complete pass that still misses these rows removes them, and no others. Holds for a day."""
+    """It is gone: the next complete pass that still misses these transactions removes them, and no others; accounts and
+    balances stay as they were last seen. Holds for a day.
+    """
     _decide(breaker_id, "accepted", reason, by)
-    typer.echo(f"breaker {breaker_id}: accepted; the next complete pass within 24 hours removes what it still misses")
 
 
 @app.command()
 def decline(breaker_id: Which, reason: Why, by: Who = None) -> None:
     """It is not gone: everything stays, and answers are partial until the bank shows it. Takes an accept back."""
     _decide(breaker_id, "declined", reason, by)
-    typer.echo(f"breaker {breaker_id}: declined; nothing is removed, and it closes when the bank shows the rows again")
 
 
 def lines(state: "BreakerState") -> list[str]:
@@ -86,8 +86,22 @@ def _decide(breaker_id: int, decision: "Decision", reason: str, by: str | None) 
 
     if not reason.strip():
         refuse("say why: --reason")
-    if not in_mirror(lambda pool: breaker.decide(pool, breaker_id, decision, by=who(by), reason=reason)):
+    open_ones = in_mirror(lambda pool: breaker.breakers(pool, all_of_them=False))
+    feed = next((state.feed for state in open_ones if state.breaker_id == breaker_id), None)
+    if feed is None or not in_mirror(
+        lambda pool: breaker.decide(pool, breaker_id, decision, by=who(by), reason=reason)
+    ):
         refuse(f"no breaker {breaker_id} is open; `bankmirror breaker list` shows those that are")
+    typer.echo(f"breaker {breaker_id}: {decision}; {consequence(feed, decision)}")
+
+
+def consequence(feed: str, decision: "Decision") -> str:
+    """What follows from a decision about a breaker of this feed."""
+    if decision == "declined":
+        return f"nothing is removed, and it closes when the bank shows the {feed} again"
+    if feed == "transactions":
+        return "the next complete pass within 24 hours removes what it still misses"
+    return f"the next listing within 24 hours may lack these {feed}; what the mirror has of them stays as last seen"
 
 
 def _iso(moment: Any) -> str:

@@ -161,6 +161,24 @@ def ingest_once() -> None:
     run_once()
 
 
+@ingest.command("sweep")
+def ingest_sweep() -> None:
+    """Have everything read again now, to find what the bank changed or removed without telling."""
+    from bankmirror.by_hand import in_mirror, refuse
+    from bankmirror.plain import counted
+    from ingest.decide import DEFAULT_CONNECTION
+    from ingest.sweep import hasten
+
+    feeds = in_mirror(lambda pool: hasten(pool, DEFAULT_CONNECTION))
+    if not feeds:
+        refuse("nothing is mirrored yet, so there is nothing to read again; run `bankmirror backfill`")
+    typer.echo(
+        f"asked for: the running ingest sweeps {counted(feeds, 'feed')}, each after its next poll\n"
+        "what two sweeps miss is removed; the second follows within the hour\n"
+        "(none runs while BANKMIRROR_SWEEP_HOURS is 0)"
+    )
+
+
 @app.command()
 def backfill() -> None:
     """Read all that the bank has and the mirror lacks, with progress, and count what is mirrored."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bankmirror.plain import line_of
+
 if TYPE_CHECKING:
     from ingest.rulings import Link, RefusedFeed, Ruling
     from kernel.database import Pool
@@ -73,14 +75,16 @@ def accept_changes(
     connection: Annotated[str, typer.Option(help="The connection.")] = "default",
     by: _BY = None,
 ) -> None:
-    """Say that the changes which a feed was refused for are true corrections; it is polled at once."""
+    """Say that the changes which a feed was refused for are true corrections; it is polled and swept at once."""
 
     async def work(pool: "Pool") -> None:
         from ingest.rulings import ACCEPT_HOURS
         from ingest.rulings import accept_changes as accept
 
         await accept(pool, connection, account, by or getpass.getuser(), why)
-        typer.echo(f"the next poll stores them; this holds for {ACCEPT_HOURS} hours")
+        typer.echo(
+            f"the next poll stores them, and a sweep looks for what is left over; this holds for {ACCEPT_HOURS} hours"
+        )
 
     _run(work)
 
@@ -138,8 +142,12 @@ def _print(links: "list[Link]", refused: "list[RefusedFeed]", *, as_json: bool) 
         for link in links:
             decided = f"{link.decided_by}: {link.note or ''}" if link.decided_by else ""
             cells = (link.link_id, f"{link.subject} {link.kind}", link.account_id, link.former_id, link.new_id)
-            table.add_row(*map(Text, (*cells, _evidence(link), link.state, decided)))
+            said = (*cells, _evidence(link), link.state, decided)
+            table.add_row(*(Text(line_of(cell)) for cell in said))
         console.print(table)
+        for link in links:
+            console.print(Text(f"{link.link_id}  former  {_side(link.former)}"), soft_wrap=True)
+            console.print(Text(f"{'':{len(link.link_id)}}  new     {_side(link.new)}"), soft_wrap=True)
     for feed in refused:
         where = f"account {feed.account_id}" if feed.account_id else f"connection {feed.connection_id}"
         console.print(
@@ -158,6 +166,17 @@ def _print(links: "list[Link]", refused: "list[RefusedFeed]", *, as_json: bool) 
 
 def _named(links: "list[Link]", refused: "list[RefusedFeed]") -> tuple[tuple[str, list[Any]], tuple[str, list[Any]]]:
     return ("links", links), ("refused_feeds", refused)
+
+
+def _side(side: dict[str, Any] | None) -> str:
+    """What a person decides by: amount, day and text."""
+    from ingest.tally import money
+
+    if side is None:
+        return "not known any more"
+    amount = side.get("amount_minor")
+    words = [side.get("currency") or "" if amount is None else money(amount, side["currency"]), side.get("day") or ""]
+    return "  ".join([word for word in words if word] + [line_of(side["text"] or "", 100)])
 
 
 def _evidence(link: "Link") -> str:

@@ -157,9 +157,36 @@ def _explain_bank(error: BaseException) -> StartupError | None:
         case BankRefusedCredentials():
             return StartupError(f"the bank does not accept our key: {error.detail}", "correct BANK_API_KEY")
         case BankError():
-            return StartupError(f"the bank cannot be read: {error.detail}", "check BANK_API_BASE_URL and the way there")
+            return StartupError(f"the bank cannot be read: {error.detail}", _bank_mend(error))
         case _:
             return None
+
+
+def _bank_mend(error: BaseException) -> str:
+    from banks.ports import (
+        BankAnswerInvalid,
+        BankGone,
+        BankThrottled,
+        BankUnreachable,
+        CursorExpired,
+        MutatedDuringPagination,
+    )
+
+    match error:
+        case BankUnreachable(detail=detail) if detail.startswith("HTTP "):
+            return "the bank is there and fails: try again in a moment; if it lasts, tell the bank"
+        case BankThrottled():
+            return "the bank asks for a pause: try again later, or lower BANKMIRROR_BANK_REQUESTS_PER_MINUTE"
+        case BankAnswerInvalid():
+            return (
+                "try again in a moment; if it lasts, check that BANK_API_BASE_URL is the bank's API, or tell the bank"
+            )
+        case MutatedDuringPagination() | CursorExpired():
+            return "the bank changed while it was read: try again"
+        case BankGone():
+            return "ask the bank about that account"
+        case _:
+            return "check BANK_API_BASE_URL and the way there"
 
 
 def _one_line(text: str) -> str:

@@ -11,3 +11,8 @@ def line_of(text: str, characters_max: int = 200) -> str:
     # Cut first: the text may be long, and only its beginning is shown.
     safe = "".join(" " if unicodedata.category(each) in _UNSAFE else each for each in text[: characters_max + 1])
     return safe if len(safe) <= characters_max else safe[: characters_max - 1] + "…"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """The number with its noun: 1 account, 2,000 accounts; `many` where an s does not make it."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -16,6 +16,7 @@ from rich.text import Text
 from bankmirror import process
 from bankmirror.command import as_typed
 from bankmirror.mend import explain
+from bankmirror.plain import counted
 from bankmirror.status import age
 from ingest.once import FeedOutcome, OnProgress, RunProgress, Summary, backfill, once
 from ingest.settings import IngestSettings
@@ -123,8 +124,8 @@ def proof_lines(proof: Proof) -> list[Text]:
     Each day's total was summed up as its rows came in; here the rows are counted as they lie in the table.
     """
     sums = ", ".join(money(total, currency) for currency, total in sorted(proof.sums_minor.items()))
-    rows = f"{proof.transactions:,} transactions of {proof.accounts:,} accounts, Σ {sums or '0'}"
-    refused = f"; {proof.quarantined:,} rows in quarantine" if proof.quarantined else ""
+    rows = f"{counted(proof.transactions, 'transaction')} of {counted(proof.accounts, 'account')}, Σ {sums or '0'}"
+    refused = f"; {counted(proof.quarantined, 'row')} in quarantine" if proof.quarantined else ""
     if proof.days_untied:
         wrong = f"{proof.days_untied:,} of {proof.days:,} account-days do not tie: run `bankmirror verify`"
         return [Text.assemble(("✗", "red"), f" in the mirror: {rows}{refused}; {as_typed(wrong)}")]

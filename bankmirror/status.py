@@ -13,6 +13,7 @@ from bankmirror import __version__, settings, store
 from bankmirror.command import as_typed
 from bankmirror.database import check_schema
 from bankmirror.home import Home
+from bankmirror.plain import counted
 from bankmirror.settings import UpSettings
 
 _RUNS = 5
@@ -82,7 +83,7 @@ async def _rows(connection: AsyncConnection[DictRow], console: Console) -> None:
     rows = await store.fetch_one(connection, "rows_count")
     transactions = f"{rows['posted'] + rows['pending']:,} transactions ({rows['pending']:,} pending)"
     refused = f"{rows['quarantined']:,} in quarantine"
-    console.print(f"Mirror: {rows['accounts']:,} accounts, {transactions}, {refused}", soft_wrap=True)
+    console.print(f"Mirror: {counted(rows['accounts'], 'account')}, {transactions}, {refused}", soft_wrap=True)
     for view in await store.fetch_all(connection, "views_describe"):
         refreshed = "never refreshed" if view["age_seconds"] is None else f"refreshed {age(view['age_seconds'])} ago"
         waiting = "" if view["waiting_seconds"] is None else f", newer changes for {age(view['waiting_seconds'])}"

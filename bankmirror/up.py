@@ -22,6 +22,7 @@ from bankmirror.bank import look
 from bankmirror.command import as_typed
 from bankmirror.database import Embedded, check_server, migrate_schema
 from bankmirror.home import Home, Process, State
+from bankmirror.plain import counted
 from bankmirror.programs import Programs
 from bankmirror.settings import MIRROR_DATABASE, SANDBOX_DATABASE, UpSettings
 from bankmirror.steps import Step, Steps
@@ -225,9 +226,11 @@ class Up:
         late = time.monotonic() > deadline
         if progress["done"]:
             mirror = await store.ask(self.mirror_url, "mirror_count")
-            step.says = f"{mirror['accounts']:,} accounts, {mirror['transactions']:,} transactions"
+            step.says = f"{counted(mirror['accounts'], 'account')}, {counted(mirror['transactions'], 'transaction')}"
         else:
-            step.says = f"{progress['accounts']:,} accounts, {progress['rows_changed']:,} transactions"
+            step.says = (
+                f"{counted(progress['accounts'], 'account')}, {counted(progress['rows_changed'], 'transaction')}"
+            )
             step.says += f" ({progress['last_error']})" if progress["last_error"] else ""
             step.says += as_typed(", going on behind; see `bankmirror status`") if late else ""
         return bool(progress["done"]) or late
@@ -256,7 +259,10 @@ class Up:
         answer = await example_answer(client, url, self.given.api_token, await self._example_account())
         self._note(url=url)
         seconds = time.monotonic() - self.began
-        Welcome(self.given, self.home, url, answer, seconds).show(self.steps.console)
+        chaos = 0.0
+        if self.given.bank_api_base_url is None:
+            chaos = settings.load(SandboxSettings, self.options.of_bank).chaos
+        Welcome(self.given, self.home, url, answer, seconds, chaos).show(self.steps.console)
 
     async def _example_account(self) -> str | None:
         async with await store.connect(self.mirror_url) as connection:

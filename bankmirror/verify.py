@@ -17,7 +17,9 @@ from rich.text import Text
 from bankmirror import process
 from bankmirror.command import as_typed
 from bankmirror.mend import explain
+from bankmirror.plain import counted
 from bankmirror.status import age, make_console
+from banks.ports import BankError
 from ingest.settings import IngestSettings
 from ingest.tally import Difference, NoteKind, money, shown
 from ingest.verify import Report, VerifyProgress, verify
@@ -103,7 +105,7 @@ def _progress(progress: VerifyProgress) -> str:
     what = "comparing" if progress.look == 1 else "looking again at what differs"
     done, total, elapsed = progress.accounts_done, progress.accounts_total, progress.elapsed_seconds
     rate = f"{progress.rows / max(elapsed, 0.001):,.0f} rows/s"
-    parts = [f"{what}: {progress.rows:,} rows", rate, f"{done:,} of {total:,} accounts"]
+    parts = [f"{what}: {progress.rows:,} rows", rate, f"{done:,} of {counted(total, 'account')}"]
     if progress.look == 1 and done and total - done:
         parts.append(f"{age(elapsed / done * (total - done))} left")
     return ", ".join(parts)
@@ -137,12 +139,12 @@ def _account(account: AccountReport, differences: Sequence[Difference]) -> Itera
     if account.error is not None:
         yield Text.assemble(("?", "yellow"), f" {name}: could not be compared: {account.error}")
         return
-    what = f"{account.rows:,} transactions on {account.days:,} days, {_sums(account.sums_minor)}"
+    what = f"{counted(account.rows, 'transaction')} on {counted(account.days, 'day')}, {_sums(account.sums_minor)}"
     mark = ("✗", "red") if differences or account.days_unnamed else ("✓", "green")
     yield Text.assemble(mark, f" {name}: {what}")
     yield from map(_difference, differences)
     if account.days_unnamed:
-        yield Text(f"    and differences on {account.days_unnamed:,} more days")
+        yield Text(f"    and differences on {counted(account.days_unnamed, 'more day')}")
 
 
 def _difference(difference: Difference) -> Text:
@@ -186,22 +188,44 @@ def said(difference: Difference) -> str:
             assert_never(difference.kind)
 
 
-_NOTES: dict[NoteKind, str] = {
-    "quarantined": "refused rows are in quarantine: `bankmirror quarantine list`",
-    "settled-hold": "holds are not shown, because the bank shows what they were booked as too",
-    "awaits-second-look": "rows were not shown by the bank once; a second complete look removes them",
-    "unlisted-account": "accounts are not listed by the bank any more; what it had stays in the mirror",
-    "gone-at-bank": "accounts are gone at the bank; what it had stays in the mirror",
-    "held-back": "accounts may be known ones under a new id, and wait for a decision: `bankmirror identity list`",
-    "unseen-balance": "balances are not shown by the bank any more; the last one it had stays",
+# Of one, and of several.
+_NOTES: dict[NoteKind, tuple[str, str]] = {
+    "quarantined": (
+        "refused row is in quarantine: `bankmirror quarantine list`",
+        "refused rows are in quarantine: `bankmirror quarantine list`",
+    ),
+    "settled-hold": (
+        "hold is not shown, because the bank shows what it was booked as too",
+        "holds are not shown, because the bank shows what they were booked as too",
+    ),
+    "awaits-second-look": (
+        "row was not shown by the bank once; a second complete look removes it",
+        "rows were not shown by the bank once; a second complete look removes them",
+    ),
+    "unlisted-account": (
+        "account is not listed by the bank any more; what it had stays in the mirror",
+        "accounts are not listed by the bank any more; what they had stays in the mirror",
+    ),
+    "gone-at-bank": (
+        "account is gone at the bank; what it had stays in the mirror",
+        "accounts are gone at the bank; what they had stays in the mirror",
+    ),
+    "held-back": (
+        "account may be a known one under a new id, and waits for a decision: `bankmirror identity list`",
+        "accounts may be known ones under a new id, and wait for a decision: `bankmirror identity list`",
+    ),
+    "unseen-balance": (
+        "balance is not shown by the bank any more; the last one it had stays",
+        "balances are not shown by the bank any more; the last one of each stays",
+    ),
 }
 
 
 def _notes(report: Report) -> Iterable[Text]:
     counts = Counter(note.kind for note in report.notes)
-    for kind, text in _NOTES.items():
+    for kind, (one, many) in _NOTES.items():
         if counts[kind]:
-            yield Text.assemble(("·", "dim"), f" {counts[kind]:,} {as_typed(text)}")
+            yield Text.assemble(("·", "dim"), f" {as_typed(counted(counts[kind], one, many))}")
 
 
 def _sums(sums_minor: dict[str, int]) -> str:
@@ -211,27 +235,46 @@ def _sums(sums_minor: dict[str, int]) -> str:
 def _verdict(report: Report) -> Text:
     took = f"{report.elapsed_seconds:.1f} s"
     if report.error is not None:
-        told = explain(report.error)
-        mend = "" if told is None else f"\n  mend: {told.mend}"
-        return Text.assemble(("not compared", "bold yellow"), f": {report.error}{mend}")
+        return Text.assemble(("not compared", "bold yellow"), f": {report.error}{_mend(report.error)}")
     compared = [account for account in report.accounts if account.error is None]
     sums: dict[str, int] = {}
     for account in compared:
         for currency, total in account.sums_minor.items():
             sums[currency] = sums.get(currency, 0) + total
     rows = sum(account.rows for account in compared)
-    what = f"{rows:,} transactions of {len(compared):,} accounts, {_sums(sums)}"
+    what = f"{counted(rows, 'transaction')} of {counted(len(compared), 'account')}, {_sums(sums)}"
     match exit_code(report):
         case 0:
             return Text.assemble(("equal", "bold green"), f": {what}; every day ties with the bank ({took})")
         case code if code == DIFFERENT:
-            number = len(report.differences)
-            named = "1 difference" if number == 1 else f"{number:,} differences"
-            return Text.assemble(("different", "bold red"), f": {named} in {what} ({took})")
+            named = counted(len(report.differences), "difference")
+            return Text.assemble(("different", "bold red"), f": {named} in {what} ({took}){as_typed(remedies(report))}")
         case _:
-            left = len(report.accounts) - len(compared)
-            why = f"{left:,} accounts could not be read" if left else "what moves at the bank was never seen at rest"
-            return Text.assemble(("not compared", "bold yellow"), f": {why}; no difference in {what} ({took})")
+            errors = [account.error for account in report.accounts if account.error is not None]
+            why = "what moves at the bank was never seen at rest"
+            if errors:
+                why = f"{counted(len(errors), 'account')} could not be read"
+            mend = _mend(errors[0]) if errors else ""
+            return Text.assemble(("not compared", "bold yellow"), f": {why}; no difference in {what} ({took}){mend}")
+
+
+def _mend(error: BankError) -> str:
+    told = explain(error)
+    return "" if told is None else f"\n  mend: {told.mend}"
+
+
+def remedies(report: Report) -> str:
+    """What to do about the differences, a line for each kind of cause."""
+    kinds = {difference.kind for difference in report.differences}
+    told = ""
+    # Where the mirror contradicts itself, it is not the bank that a sweep would have to ask again.
+    if "untied" in kinds:
+        told += "\n  mend: something else than ingest has written to the mirror: see docs/how-to/verify-the-mirror.md"
+    if kinds - {"untied"} or not kinds:
+        told += (
+            "\n  mend: `bankmirror ingest sweep` has everything read again; what the bank lacks twice is removed then"
+        )
+    return told
 
 
 # ── for machines ────────────────────────────────────────────────────────────────────────────────────────────

@@ -52,6 +52,8 @@ class Welcome:
     url: str
     answer: Answer
     seconds: float
+    # Share of requests that the sandbox answers with a fault.
+    chaos: float = 0.0
 
     def show(self, console: Console) -> None:
         console.print()
@@ -81,6 +83,7 @@ class Welcome:
             ("data", data),
             ("logs", f"{home}/logs"),
             ("bank", bank or "the sandbox; for yours set BANK_API_BASE_URL, BANK_API_KEY, BANKMIRROR_API_TOKEN"),
+            *([("chaos", f"the sandbox answers {self.chaos:.4g} of all requests with a fault")] if self.chaos else []),
             ("stop", stop),
             ("more", f"{own_name()} status, {own_name()} doctor"),
         ]

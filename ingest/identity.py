@@ -20,7 +20,8 @@ log = structlog.get_logger()
 # do not: then an id is a place in a list, and every row has moved.
 REWRITTEN_ROWS_MIN = 3
 REWRITTEN_SHARE_MIN = 0.2
-# So many different entries that come a second time under new ids are no coincidence; equal ones may well be.
+# So many different entries of an account that come a second time under new ids are no coincidence; equal ones may well
+# be, and so may a few that a pass merely missed.
 SWITCHED_ROWS_MIN = 5
 # A hold is settled within days, and a bank that takes an entry back shows it under its new id soon, if at all.
 SETTLES_DAYS_MAX = 10
@@ -30,6 +31,7 @@ AMOUNT_TOLERANCE = 0.3
 CANDIDATES_MAX = 3
 
 _WINDOW = {"days": SETTLES_DAYS_MAX, "tolerance": AMOUNT_TOLERANCE, "candidates_max": CANDIDATES_MAX}
+_TELL_ALL = {"payload": '{"accounts": null}'}
 # What is compared with each other stands in temporary tables without an index. Only rows of the mirror are looked up by
 # their key (see ingest.apply), so the two kinds of query want different plans.
 _AMONG_THEMSELVES = "SET LOCAL enable_hashjoin = on"
@@ -126,7 +128,7 @@ async def flag_positions(pool: Pool, claim: Claim, error: PositionalIds) -> None
     async with pool.connection() as connection:
         flag = {"run_id": claim.run_id, "rewritten": error.rewritten, "held": error.held, "sample": error.sample}
         await run_query(connection, "positional_flag", {**claim.key, **flag})
-        await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
+        await run_query(connection, "changed_notify", _TELL_ALL)
 
 
 # ── re-keyed ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,8 +137,9 @@ async def flag_positions(pool: Pool, claim: Claim, error: PositionalIds) -> None
 async def rekey(connection: Connection, claim: Claim, changes: Changeset, sight: Sight) -> Rekeyed:
     """Find new ids among what came for what was removed, now or lately, and for what a whole pass does not show.
 
-    Rows of `ended` become re-keyed instead of removed. Those that a pass missed are moved to `ended`, and are not
-    missing any more. Raises IdsSwitched if a delta feed adds what it has already under other ids.
+    Rows of `ended` become re-keyed instead of removed. Those that a pass missed are moved to `ended` if they are many,
+    and are not missing any more; few wait for a second look, see `settle`. Raises IdsSwitched if a delta feed adds what
+    it has already under other ids.
     """
     await connection.execute(QUERIES["identity_stage_create"])
     window = {**claim.key, "run_id": claim.run_id, **_WINDOW}
@@ -149,8 +152,8 @@ async def rekey(connection: Connection, claim: Claim, changes: Changeset, sight:
     if came:
         gone = await run_query(connection, "gone_note_removed") if changes.removed else 0
         gone += await run_query(connection, "gone_note_lately", window)
-        if gone:
-            removed, _ = await _pair(connection, window)
+        if gone and await _pair(connection):
+            removed = await _link_pairs(connection, window)
     if changes.judges_absence and changes.ends and (came or sight.has_newcomers):
         missing = await _rekey_missing(connection, window)
     elif changes.judges_absence and came:
@@ -184,26 +187,45 @@ async def _rekey_missing(connection: Connection, window: dict[str, object]) -> i
     if not await run_query(connection, "gone_note_missing", window):
         return 0
     await run_query(connection, "came_note_newcomers", window)
-    _, paired = await _pair(connection, window)
+    paired = await _pair(connection)
+    if paired:
+        few = {"run_id": window["run_id"], "rows_min": SWITCHED_ROWS_MIN}
+        paired -= (await fetch_row(connection, "links_suggest_rekeyed", few))["entries"]
     if not paired:
         return 0
+    await _link_pairs(connection, window)
     rekeyed = await run_query(connection, "ended_rekey_missing")
     await run_query(connection, "missing_rekeyed")
+    await _tell(connection, window)
     return rekeyed
 
 
-async def _pair(connection: Connection, window: dict[str, object]) -> tuple[int, int]:
-    """How many rows of `ended` have a new id now, and how many of all that is gone."""
+async def _pair(connection: Connection) -> int:
+    """How many of all that is gone are shown under a new id."""
     await connection.execute(_AMONG_THEMSELVES)
-    ended = 0
-    if paired := await run_query(connection, "gone_pair"):
-        ended = await run_query(connection, "ended_rekey")
-        await run_query(connection, "came_used")
+    paired = await run_query(connection, "gone_pair")
     await connection.execute(_BY_KEY)
-    if paired:
-        await run_query(connection, "links_rekeyed", window)
-        log.info("ids re-keyed", rows=paired, run_id=window["run_id"])
-    return ended, paired
+    return paired
+
+
+async def _link_pairs(connection: Connection, window: dict[str, object]) -> int:
+    """How many rows of `ended` have a new id now."""
+    await connection.execute(_AMONG_THEMSELVES)
+    ended = await run_query(connection, "ended_rekey")
+    await run_query(connection, "came_used")
+    await connection.execute(_BY_KEY)
+    linked = await run_query(connection, "links_rekeyed", window)
+    log.info("ids re-keyed", rows=linked, run_id=window["run_id"])
+    return ended
+
+
+async def _tell(connection: Connection, window: dict[str, object]) -> None:
+    """Rows left the mirror and are not counted as removed: views and listeners follow all the same. Nor did what has
+    another id only come late.
+    """
+    await run_query(connection, "late_forget_rekeyed")
+    await run_query(connection, "relink_mark_changed", window)
+    await run_query(connection, "changed_notify", _TELL_ALL)
 
 
 async def take_back(connection: Connection) -> None:
@@ -215,10 +237,15 @@ async def take_back(connection: Connection) -> None:
 
 async def end_pass(connection: Connection, claim: Claim, sight: Sight) -> None:
     """A pass was believed to its end."""
+    turned = 0
     if sight.has_newcomers:
         await run_query(connection, "newcomers_forget", claim.key)
-    if sight.is_flagged and await run_query(connection, "positional_close", claim.key):
-        await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
+    if sight.has_links:
+        turned += await run_query(connection, "links_withdraw_rekeyed", claim.key)
+    if sight.is_flagged:
+        turned += await run_query(connection, "positional_close", claim.key)
+    if turned:
+        await run_query(connection, "changed_notify", _TELL_ALL)
 
 
 # ── pending that became posted ──────────────────────────────────────────────────────────────────────────────
@@ -228,7 +255,8 @@ async def settle(connection: Connection, claim: Claim, *, came: bool, ended: boo
     """Find which posted entries the pending ones became where the bank does not say so, whatever came first.
 
     A pair is suggested when both are known, and linked when the pending entry is gone and no other entry fits either
-    of the two. Returns how many rows of `ended` are settled instead of removed or absent.
+    of the two. So is the new id of an entry that two looks missed. Returns how many rows of `ended` are settled or
+    re-keyed instead of removed or absent.
     """
     window = {**claim.key, "run_id": claim.run_id, **_WINDOW}
     suggested = 0
@@ -242,9 +270,15 @@ async def settle(connection: Connection, claim: Claim, *, came: bool, ended: boo
         suggested += await _suggest(connection, window)
     if not (suggested or ended):
         return 0
+    followed = 0
+    if ended and (followed := await run_query(connection, "ended_rekey_absent")):
+        await run_query(connection, "links_rekey_absent", window)
     if await run_query(connection, "links_settle", window):
         await run_query(connection, "links_void", window)
-    return await run_query(connection, "ended_settle")
+    followed += await run_query(connection, "ended_settle")
+    if followed:
+        await _tell(connection, window)
+    return followed
 
 
 async def _suggest(connection: Connection, window: dict[str, object]) -> int:

@@ -23,7 +23,7 @@ from banks.ports import (
     Window,
 )
 from ingest.decide import Listed, bank_account_id
-from ingest.store import QUERIES, Claim, run_query
+from ingest.store import QUERIES, Claim, fetch_row, run_query
 from kernel.database import Connection, Pool
 
 log = structlog.get_logger()
@@ -129,6 +129,8 @@ async def place(connection: Connection, claim: Claim, listed: Listed[FetchedAcco
         "statuses": [row.status for row in listed.rows],
         "refused_ids": [row.account_id for row in listed.refused],
     }
+    if (await fetch_row(connection, "relinks_turn", found))["turns"]:
+        await run_query(connection, "relink_lock", found)
     returned = await _column(connection, "relinks_undo", found)
     await run_query(connection, "relinks_withdraw", found)
     suggested = await run_query(connection, "relinks_suggest", found)
@@ -158,7 +160,7 @@ async def _column(connection: Connection, query: str, parameters: Mapping[str, o
 async def _hold_back(connection: Connection, claim: Claim, held: Sequence[str]) -> None:
     """A feed may have shown the new id before the listing did. Fenced first: after that nobody stores more of it."""
     log.warning("accounts may be listed under new ids, and are held back", accounts=held, run_id=claim.run_id)
-    await run_query(connection, "relink_fence", claim.key)
+    await _fence(connection, claim.connection_id)
     if await run_query(connection, "held_archive", {"held": list(held), "run_id": claim.run_id}):
         await run_query(connection, "held_totals", {"held": list(held)})
         await run_query(connection, "relink_mark_changed", {"run_id": claim.run_id})
@@ -166,9 +168,16 @@ async def _hold_back(connection: Connection, claim: Claim, held: Sequence[str]) 
 
 async def reread(connection: Connection, connection_id: str, accounts: Sequence[str]) -> None:
     """What belongs to these accounts has changed: whoever reads now stores nothing, and it is read from the start."""
+    await _fence(connection, connection_id)
     scope = {"connection_id": connection_id, "accounts": list(accounts)}
-    for query in ("relink_fence", "relink_reread", "accounts_hasten"):
-        await run_query(connection, query, scope)
+    await run_query(connection, "relink_reread", scope)
+    await run_query(connection, "accounts_hasten", scope)
+    await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
+
+
+async def _fence(connection: Connection, connection_id: str) -> None:
+    for query in ("relink_lock", "relink_fence"):
+        await run_query(connection, query, {"connection_id": connection_id})
 
 
 # ── a changeset of transactions ─────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,11 @@ class RulingRefused(BankmirrorError):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two ids that are, or may be, one. `rows_*` are set for accounts, `confidence` for transactions."""
+    """Two ids that are, or may be, one. `rows_*` are set for accounts, `confidence` for transactions.
+
+    `former` and `new` are what is known of either side, as it was last shown: amount_minor, currency, day (ISO) and
+    text; of an account its currency and name, and no amount.
+    """
 
     link_id: str
     subject: Literal["transaction", "account"]
@@ -57,6 +61,8 @@ class Link:
     found_at: datetime
     decided_by: str | None
     note: str | None
+    former: dict[str, Any] | None
+    new: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,9 @@ async def rule(pool: Pool, link_id: str, ruling: Ruling, by: str, note: str) -> 
 
 
 async def _rule_account(connection: Connection, link: Link, said: dict[str, Any]) -> None:
+    """Outside any run, so the moments until now are closed: what is decided is known from a later one."""
+    await run_query(connection, "account_rule_lock", said)
+    await connection.execute(QUERIES["clock_seize"])
     async with connection.cursor(row_factory=dict_row) as cursor:
         try:
             await cursor.execute(QUERIES["account_rule"], said)
@@ -160,6 +169,8 @@ async def accept_changes(pool: Pool, connection_id: str, account_id: str, by: st
         }
         if not await run_query(connection, "positional_accept", said):
             raise RulingRefused("no such feed is refused; `bankmirror identity list` shows those that are")
+        # What was removed while nothing was stored is told by no later poll.
+        await run_query(connection, "sweep_hasten", said)
 
 
 def _check(by: str, note: str) -> None:

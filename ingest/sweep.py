@@ -27,6 +27,7 @@ from ingest.fetch import Pass, change_chunks, listing_chunks
 from ingest.identity import IdsSwitched, PositionalIds, flag_positions
 from ingest.poll import RUN_GRACE_SECONDS, Desk, keep_lease
 from ingest.store import QUERIES, Claim, FencedError, Outcome, fetch_row, hold_lease, run_query
+from kernel.database import Pool
 
 log = structlog.get_logger()
 
@@ -73,6 +74,12 @@ async def sweep(desk: Desk, polled: Claim) -> None:
                 await _sweep_safely(desk, claim, interval)
             finally:
                 renewing.cancel()
+
+
+async def hasten(pool: Pool, connection_id: str) -> int:
+    """Make the sweeps of all feeds of a connection due, and a poll of each, which they follow; returns how many."""
+    async with pool.connection() as connection:
+        return await run_query(connection, "sweep_hasten", {"connection_id": connection_id, "account_id": None})
 
 
 def _interval(desk: Desk) -> timedelta | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import assert_never, cast
 
 from banks.ports import BankError, BankReader
@@ -202,6 +203,9 @@ class Comparison:
                 case _:
                     assert_never(difference.subject)
         for feed, account_id in sorted(feeds):
-            polled = await poll_to_end(self._desk, feed, account_id)
-            if polled.outcome in ("failed", "throttled") and polled.cause is not None:
-                raise polled.cause
+            await patiently(partial(self._poll_feed, feed, account_id))
+
+    async def _poll_feed(self, feed: Feed, account_id: str) -> None:
+        polled = await poll_to_end(self._desk, feed, account_id)
+        if polled.outcome in ("failed", "throttled") and polled.cause is not None:
+            raise polled.cause

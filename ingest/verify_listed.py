@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from banks.ports import (
+    BankAnswerInvalid,
     BankGone,
     BankReader,
     BankThrottled,
@@ -25,8 +26,12 @@ from ingest.verify_store import Stored
 
 Answer = TypeVar("Answer")
 
-# A reading that breaks off is begun again this often in all; half of one proves nothing.
-ATTEMPTS_MAX = 5
+# A reading that breaks off is begun again this often in all; half of one proves nothing. A bank that fails a fifth of
+# its requests lets a reading of several pages through by then.
+ATTEMPTS_MAX = 8
+# Seconds after a failure of the bank; twice as many after each further one, up to the second figure.
+RETRY_SECONDS = 0.5
+RETRY_SECONDS_MAX = 2.0
 # Seconds that a person waits for a bank that asks for a pause. One that wants more cannot be compared now.
 PAUSE_SECONDS_MAX = 60.0
 
@@ -38,8 +43,9 @@ async def patiently(read: Callable[[], Awaitable[Answer]]) -> Answer:
             return await read()
         except MutatedDuringPagination:
             pass
-        except BankUnreachable:
-            await asyncio.sleep(2.0**attempt / 4)
+        except (BankUnreachable, BankAnswerInvalid):
+            # A body that is cut off or spoiled says as little about the next one as a 5xx does.
+            await asyncio.sleep(min(RETRY_SECONDS * 2 ** (attempt - 1), RETRY_SECONDS_MAX))
         except BankThrottled as error:
             pause = (error.retry_after or timedelta(seconds=1)) / timedelta(seconds=1)
             if pause > PAUSE_SECONDS_MAX:

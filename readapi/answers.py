@@ -34,7 +34,7 @@ def enveloped(request: Request, answer: Answer, *, kind: str = "account", settle
     """The answer as {"data", "freshness", "next_cursor"}; a `settled` one is the same for ever. Raises NotFound, naming
     the kind of thing.
     """
-    _require_found(answer, kind)
+    _require_found(answer, kind, at_a_moment=settled)
     note_read(request)
     headers = {"Cache-Control": SETTLED} if settled else _age_headers(answer)
     next_cursor = "null"
@@ -64,9 +64,10 @@ def header_text(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _require_found(answer: Answer, kind: str) -> None:
+def _require_found(answer: Answer, kind: str, *, at_a_moment: bool = False) -> None:
     if not answer.found:
-        raise NotFound(f"no {kind} has this id")
+        # It may be known now: whoever asks about a time before that should not look for a typing error.
+        raise NotFound(f"no {kind} with this id was known at that moment" if at_a_moment else f"no {kind} has this id")
 
 
 def _compact(data: str) -> str:

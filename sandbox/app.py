@@ -113,9 +113,12 @@ async def _background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            # Asked again, since Python 3.11 loses a cancellation that arrives just as a wait_for is over.
+            _, left = await asyncio.wait(left, timeout=1)
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

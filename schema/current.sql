@@ -129,7 +129,7 @@ CREATE FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone,
                     WHEN 'unknown' THEN format('%s of %s: not read from the bank yet at that moment', judged.feed, judged.account_id)
                     WHEN 'stale' THEN format('%s of %s: not confirmed by the bank at that moment; fresh until %s', judged.feed,
                         judged.account_id, to_char(judged.fresh_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                    WHEN 'partial' THEN format('%s of %s: not all of it was in the mirror at that moment', judged.feed, judged.account_id)
+                    WHEN 'partial' THEN format('%s of %s: not known to be complete and right at that moment', judged.feed, judged.account_id)
                     END ORDER BY judged.verdict DESC, judged.account_id, judged.feed))[1] END,
            CASE coalesce(max(judged.verdict), 'unknown')
                 WHEN 'unknown' THEN 'ask for a later known_at'
@@ -237,15 +237,26 @@ CREATE FUNCTION sync.note_confirmation() RETURNS trigger
     AS $$
 DECLARE
     refused text[];
+    since timestamptz;
 BEGIN
     refused := ARRAY(
-        SELECT DISTINCT kept.account_id
+        SELECT kept.account_id
           FROM sync.quarantine AS kept
          WHERE kept.resolved_at IS NULL
            AND kept.connection_id = NEW.connection_id
            AND kept.feed = NEW.feed
            AND (NEW.account_id = '' OR kept.account_id IN ('', NEW.account_id))
-         ORDER BY kept.account_id);
+         UNION
+        SELECT doubled.account_id
+          FROM sync.doubled_entries AS doubled JOIN snapshot.accounts AS account USING (account_id)
+         WHERE NEW.feed = 'transactions'
+           AND account.connection_id = NEW.connection_id
+           AND NEW.account_id IN ('', doubled.account_id)
+         ORDER BY 1);
+    -- The moments since a run began are open while it stores. Who stores outside a run has taken the mark last of all
+    -- locks and keeps it: moments before it may be closed, and later ones cannot be.
+    SELECT greatest(now(), clock.mark) INTO since FROM sync.clock AS clock WHERE clock.xmin = pg_current_xact_id()::xid;
+    since := coalesce(since, now());
     UPDATE sync.confirmations AS spell
        SET fresh_until = greatest(spell.fresh_until, NEW.fresh_until)
      WHERE (spell.connection_id, spell.account_id, spell.feed) = (NEW.connection_id, NEW.account_id, NEW.feed)
@@ -256,8 +267,9 @@ BEGIN
        -- A spell that was over stays over: somebody may have been told so.
        AND spell.fresh_until >= now();
     IF NOT FOUND THEN
-        INSERT INTO sync.confirmations (connection_id, account_id, feed, fresh_until, complete, refused_accounts)
-        VALUES (NEW.connection_id, NEW.account_id, NEW.feed, NEW.fresh_until, NEW.complete, refused)
+        INSERT INTO sync.confirmations
+               (connection_id, account_id, feed, known_from, fresh_until, complete, refused_accounts)
+        VALUES (NEW.connection_id, NEW.account_id, NEW.feed, since, NEW.fresh_until, NEW.complete, refused)
         ON CONFLICT (connection_id, account_id, feed, known_from) DO UPDATE
            SET fresh_until = excluded.fresh_until, complete = excluded.complete,
                refused_accounts = excluded.refused_accounts;
@@ -597,7 +609,7 @@ COMMENT ON COLUMN sync.confirmations.account_id IS 'As in sync.targets: empty fo
 
 COMMENT ON COLUMN sync.confirmations.fresh_until IS 'Grows while the spell goes on. From there to the next spell the feed was stale.';
 
-COMMENT ON COLUMN sync.confirmations.refused_accounts IS 'Accounts with entries in quarantine; empty text where an entry does not say whose it is, which casts doubt on all.';
+COMMENT ON COLUMN sync.confirmations.refused_accounts IS 'Accounts with entries in quarantine, or with entries that may be there twice; empty text where a refused entry does not say whose it is, which casts doubt on all.';
 
 CREATE VIEW read.confirmations AS
  SELECT account.account_id,
@@ -684,6 +696,38 @@ CREATE VIEW read.daily_totals AS
 
 COMMENT ON VIEW read.daily_totals IS 'Posted money in and out by account and booking date, now, without the wait for a refresh.';
 
+CREATE TABLE snapshot.transaction_links (
+    account_id text NOT NULL,
+    predecessor_id text NOT NULL,
+    successor_id text NOT NULL,
+    kind text NOT NULL,
+    evidence text NOT NULL,
+    occurrence integer,
+    confidence numeric(3,2) NOT NULL,
+    state text NOT NULL,
+    run_id bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    note text,
+    CONSTRAINT transaction_links_check CHECK ((successor_id <> predecessor_id)),
+    CONSTRAINT transaction_links_check1 CHECK (((decided_at IS NULL) = (decided_by IS NULL))),
+    CONSTRAINT transaction_links_check2 CHECK (((state = ANY (ARRAY['linked'::text, 'suggested'::text])) OR (decided_by IS NOT NULL))),
+    CONSTRAINT transaction_links_confidence_check CHECK (((confidence > (0)::numeric) AND (confidence <= (1)::numeric))),
+    CONSTRAINT transaction_links_evidence_check CHECK ((evidence = ANY (ARRAY['provider-link'::text, 'stable-id'::text, 'bank-reference'::text, 'fingerprint'::text, 'resembles'::text]))),
+    CONSTRAINT transaction_links_kind_check CHECK ((kind = ANY (ARRAY['settled'::text, 'rekeyed'::text, 'same'::text]))),
+    CONSTRAINT transaction_links_occurrence_check CHECK ((occurrence > 0)),
+    CONSTRAINT transaction_links_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text, 'rejected'::text, 'undone'::text])))
+);
+
+COMMENT ON TABLE snapshot.transaction_links IS 'Two ids of one account that are the same money, how we know, and who decided. Links never merge or hide rows.';
+
+COMMENT ON COLUMN snapshot.transaction_links.occurrence IS 'Which of several equal entries of one day this is, counted in the order in which they were made.';
+
+COMMENT ON COLUMN snapshot.transaction_links.confidence IS 'How sure the rule is, from 0 to 1; only for sorting what people look at.';
+
+COMMENT ON COLUMN snapshot.transaction_links.decided_by IS 'Who decided: a person, `bank` where the bank itself showed it, `ingest` where another link made this one void.';
+
 CREATE TABLE sync.breakers (
     breaker_id bigint NOT NULL,
     connection_id text NOT NULL,
@@ -728,6 +772,32 @@ CREATE TABLE sync.coverage (
 COMMENT ON TABLE sync.coverage IS 'The days of each account that a complete listing has covered, for banks that are read by listing.';
 
 COMMENT ON COLUMN sync.coverage.covered IS 'The days that some complete listing has read: terminal page, no error, committed. What lies between was never read.';
+
+CREATE TABLE sync.missing (
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    first_missed_at timestamp with time zone,
+    run_id bigint NOT NULL,
+    breaker_id bigint
+);
+
+COMMENT ON TABLE sync.missing IS 'Transactions that we hold and a pass over everything, or over their days, has not shown. Only two complete passes make that a removal.';
+
+COMMENT ON COLUMN sync.missing.first_missed_at IS 'When the first complete pass that did not show it ended. Null while that pass is under way, or if it was doubted.';
+
+COMMENT ON COLUMN sync.missing.run_id IS 'The run that noted it.';
+
+COMMENT ON COLUMN sync.missing.breaker_id IS 'The breaker that keeps it in the mirror, because too much was missing with it. Accepting that breaker removes these rows and no others.';
+
+CREATE VIEW sync.doubled_entries AS
+ SELECT link.account_id,
+    link.predecessor_id,
+    link.successor_id
+   FROM (snapshot.transaction_links link
+     JOIN sync.missing ON (((missing.account_id = link.account_id) AND (missing.transaction_id = link.predecessor_id))))
+  WHERE ((link.kind = 'rekeyed'::text) AND (link.state = ANY (ARRAY['suggested'::text, 'confirmed'::text])));
+
+COMMENT ON VIEW sync.doubled_entries IS 'Transactions that a pass has not shown, while it showed a new one that equals them: until a second look both are there, and may be one.';
 
 CREATE TABLE sync.positional_ids (
     connection_id text NOT NULL,
@@ -888,6 +958,7 @@ CREATE VIEW read.feeds AS
                 WHEN ((rewritten.rows IS NOT NULL) AND target.complete) THEN format('transactions of %s: an answer was refused, as it changed amount, day and text of %s booked entries'::text, covers.name, rewritten.rows)
                 WHEN (breaker.breaker_id IS NOT NULL) THEN format('%s of %s: %s of %s are not listed by the bank any more, and none was removed'::text, listed.feed, COALESCE(NULLIF(breaker.account_id, ''::text), ('connection '::text || target.connection_id)), breaker.absent, breaker.held)
                 WHEN ((refused.entries > 0) AND target.complete) THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
+                WHEN ((doubled.entries > 0) AND target.complete) THEN format('transactions of %s: %s may be there twice, under a former id that the bank did not show last time'::text, account.account_id, doubled.entries)
                 WHEN ((gap.days IS NOT NULL) AND target.complete) THEN format('transactions of %s: the days from %s to %s were never read'::text, covers.name, lower(gap.days), (upper(gap.days) - 1))
                 WHEN (listed.feed = 'transactions'::text) THEN format('transactions of %s: the history is still being loaded'::text, covers.name)
                 ELSE format('%s of %s: the bank did not list all of them'::text, listed.feed, covers.name)
@@ -913,13 +984,14 @@ CREATE VIEW read.feeds AS
                 WHEN ((rewritten.rows IS NOT NULL) AND target.complete) THEN 'do not rely on totals; `bankmirror identity list` shows the feed, `bankmirror identity accept-changes` takes its changes'::text
                 WHEN (breaker.breaker_id IS NOT NULL) THEN format('do not rely on totals; `bankmirror breaker list` shows what is missing, and `bankmirror breaker accept %s` lets it go'::text, breaker.breaker_id)
                 WHEN ((refused.entries > 0) AND target.complete) THEN 'do not rely on totals; `bankmirror quarantine list` shows the refused entries'::text
+                WHEN ((doubled.entries > 0) AND target.complete) THEN 'do not rely on totals until the bank was read once more; `bankmirror identity list` shows which'::text
                 WHEN ((gap.days IS NOT NULL) AND target.complete) THEN 'do not rely on totals of these days; the next listing reads them'::text
                 WHEN (listed.feed = 'transactions'::text) THEN 'do not rely on totals until the history is loaded; bankmirror status shows its progress'::text
                 ELSE 'do not rely on totals; bankmirror doctor names what is wrong'::text
             END
             ELSE NULL::text
         END AS remedy
-   FROM (((((((((((((snapshot.accounts account
+   FROM ((((((((((((((snapshot.accounts account
      CROSS JOIN ( VALUES ('accounts'::text), ('balances'::text), ('transactions'::text)) listed(feed))
      LEFT JOIN sync.targets target ON (((target.connection_id = account.connection_id) AND (target.account_id = ANY (ARRAY[''::text, account.account_id])) AND (target.feed = listed.feed) AND target.in_use)))
      CROSS JOIN LATERAL ( SELECT count(*) AS entries
@@ -939,6 +1011,11 @@ CREATE VIEW read.feeds AS
      LEFT JOIN LATERAL ( SELECT flag.rows_rewritten AS rows
            FROM sync.positional_ids flag
           WHERE ((listed.feed = 'transactions'::text) AND (flag.closed_at IS NULL) AND ((flag.connection_id = target.connection_id) AND (flag.account_id = target.account_id)))) rewritten ON (true))
+     CROSS JOIN LATERAL ( SELECT count(*) AS entries
+           FROM sync.doubled_entries twice
+          WHERE ((EXISTS ( SELECT
+                   FROM snapshot.transaction_links
+                  WHERE ((transaction_links.kind = 'rekeyed'::text) AND (transaction_links.state = ANY (ARRAY['suggested'::text, 'confirmed'::text]))))) AND (listed.feed = 'transactions'::text) AND (twice.account_id = account.account_id))) doubled)
      LEFT JOIN sync.coverage ON (((listed.feed = 'transactions'::text) AND (coverage.account_id = target.account_id))))
      CROSS JOIN LATERAL ( SELECT
                 CASE
@@ -976,7 +1053,7 @@ CREATE VIEW read.feeds AS
                 CASE
                     WHEN (known.synced_at IS NULL) THEN 'unknown'::text
                     WHEN ((known.fresh_until < now()) AND (NOT (own.closed AND (target.parked_reason IS NOT NULL)))) THEN 'stale'::text
-                    WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR (rewritten.rows IS NOT NULL) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
+                    WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR (rewritten.rows IS NOT NULL) OR (doubled.entries > 0) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
                     ELSE 'fresh'::text
                 END)::read.verdict AS verdict) judged)
      CROSS JOIN LATERAL ( SELECT
@@ -1082,38 +1159,6 @@ ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENT
     NO MAXVALUE
     CACHE 1
 );
-
-CREATE TABLE snapshot.transaction_links (
-    account_id text NOT NULL,
-    predecessor_id text NOT NULL,
-    successor_id text NOT NULL,
-    kind text NOT NULL,
-    evidence text NOT NULL,
-    occurrence integer,
-    confidence numeric(3,2) NOT NULL,
-    state text NOT NULL,
-    run_id bigint NOT NULL,
-    found_at timestamp with time zone DEFAULT now() NOT NULL,
-    decided_at timestamp with time zone,
-    decided_by text,
-    note text,
-    CONSTRAINT transaction_links_check CHECK ((successor_id <> predecessor_id)),
-    CONSTRAINT transaction_links_check1 CHECK (((decided_at IS NULL) = (decided_by IS NULL))),
-    CONSTRAINT transaction_links_check2 CHECK (((state = ANY (ARRAY['linked'::text, 'suggested'::text])) OR (decided_by IS NOT NULL))),
-    CONSTRAINT transaction_links_confidence_check CHECK (((confidence > (0)::numeric) AND (confidence <= (1)::numeric))),
-    CONSTRAINT transaction_links_evidence_check CHECK ((evidence = ANY (ARRAY['provider-link'::text, 'stable-id'::text, 'bank-reference'::text, 'fingerprint'::text, 'resembles'::text]))),
-    CONSTRAINT transaction_links_kind_check CHECK ((kind = ANY (ARRAY['settled'::text, 'rekeyed'::text, 'same'::text]))),
-    CONSTRAINT transaction_links_occurrence_check CHECK ((occurrence > 0)),
-    CONSTRAINT transaction_links_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suggested'::text, 'confirmed'::text, 'rejected'::text, 'undone'::text])))
-);
-
-COMMENT ON TABLE snapshot.transaction_links IS 'Two ids of one account that are the same money, how we know, and who decided. Links never merge or hide rows.';
-
-COMMENT ON COLUMN snapshot.transaction_links.occurrence IS 'Which of several equal entries of one day this is, counted in the order in which they were made.';
-
-COMMENT ON COLUMN snapshot.transaction_links.confidence IS 'How sure the rule is, from 0 to 1; only for sorting what people look at.';
-
-COMMENT ON COLUMN snapshot.transaction_links.decided_by IS 'Who decided: a person, `bank` where the bank itself showed it, `ingest` where another link made this one void.';
 
 CREATE VIEW read.transaction_links AS
  SELECT "left"(md5((ROW(account_id, predecessor_id, successor_id))::text), 12) AS link_id,
@@ -1496,22 +1541,6 @@ CREATE TABLE sync.hidden_holds (
 
 COMMENT ON TABLE sync.hidden_holds IS 'Pending transactions that the bank still shows beside the posted ones that they became. Should the bank take a posted one back, its hold is in the mirror again.';
 
-CREATE TABLE sync.missing (
-    account_id text NOT NULL,
-    transaction_id text NOT NULL,
-    first_missed_at timestamp with time zone,
-    run_id bigint NOT NULL,
-    breaker_id bigint
-);
-
-COMMENT ON TABLE sync.missing IS 'Transactions that we hold and a pass over everything, or over their days, has not shown. Only two complete passes make that a removal.';
-
-COMMENT ON COLUMN sync.missing.first_missed_at IS 'When the first complete pass that did not show it ended. Null while that pass is under way, or if it was doubted.';
-
-COMMENT ON COLUMN sync.missing.run_id IS 'The run that noted it.';
-
-COMMENT ON COLUMN sync.missing.breaker_id IS 'The breaker that keeps it in the mirror, because too much was missing with it. Accepting that breaker removes these rows and no others.';
-
 CREATE TABLE sync.newcomers (
     account_id text NOT NULL,
     transaction_id text NOT NULL,
@@ -1733,6 +1762,8 @@ CREATE INDEX refreshes_latest ON read.refreshes USING btree (view_name, refresh_
 
 CREATE INDEX balance_snapshots_as_of ON snapshot.balance_snapshots USING btree (account_id, currency, as_of DESC, known_from DESC);
 
+CREATE INDEX transaction_links_doubled ON snapshot.transaction_links USING btree (account_id) WHERE ((kind = 'rekeyed'::text) AND (state = ANY (ARRAY['suggested'::text, 'confirmed'::text])));
+
 CREATE INDEX transaction_links_successor ON snapshot.transaction_links USING btree (account_id, successor_id);
 
 CREATE INDEX transaction_links_suggested ON snapshot.transaction_links USING btree (account_id) WHERE (state = 'suggested'::text);
@@ -1887,9 +1918,13 @@ GRANT SELECT ON TABLE read.daily_cash_flow TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.daily_totals TO bankmirror_reader;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.transaction_links TO bankmirror_ingest;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.breakers TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.coverage TO bankmirror_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.missing TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.positional_ids TO bankmirror_ingest;
 
@@ -1910,8 +1945,6 @@ GRANT SELECT ON TABLE read.open_runs TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.transaction_links TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE read.transaction_links TO bankmirror_reader;
 GRANT SELECT ON TABLE read.transaction_links TO bankmirror_ingest;
@@ -1962,8 +1995,6 @@ GRANT SELECT,INSERT ON TABLE sync.breaker_decisions TO bankmirror_ingest;
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.budgets TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE sync.hidden_holds TO bankmirror_ingest;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.missing TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE sync.newcomers TO bankmirror_ingest;
 

@@ -52,7 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: the tests of one file share a process, and the other one would wait for it at the end."""
+    """The longest file first: the tests of one file share a process, and the other one would wait for it at the end.
+    It counts only with `--no-loadscope-reorder`; a file that holds one long test would be the last one otherwise.
+    """
     items.sort(key=lambda item: item.path.name != "test_torture.py")
 
 

@@ -82,7 +82,11 @@ SELECT account_id, transaction_id, status, day, amount_minor, currency, descript
  CROSS JOIN LATERAL (SELECT coalesce(booked_on, (created_at AT TIME ZONE 'UTC')::date) AS day) AS dated
  WHERE account_id IN (SELECT account_id FROM snapshot.accounts
                        WHERE connection_id = %(connection_id)s AND %(account_id)s IN ('', account_id))
-   AND (stored.account_id, stored.transaction_id) NOT IN (SELECT account_id, transaction_id FROM ended);
+   AND (stored.account_id, stored.transaction_id) NOT IN (SELECT account_id, transaction_id FROM ended)
+   AND NOT EXISTS (
+       SELECT FROM snapshot.transaction_links AS link
+        WHERE (link.account_id, link.successor_id) = (stored.account_id, stored.transaction_id)
+          AND link.kind = 'rekeyed' AND link.state IN ('linked', 'suggested', 'confirmed'));
 
 -- name: newcomers_note
 -- Keep in mind what this stretch of a pass showed for the first time.
@@ -257,7 +261,7 @@ SELECT account_id, transaction_id, client_reference, created_at,
  WHERE ended_by = 'removed';
 
 -- name: gone_note_missing
--- What a pass over everything did not show.
+-- What a pass over everything did not show, unless its new id waits for a second look already.
 INSERT INTO gone (account_id, transaction_id, client_reference, created_at, fingerprint)
 SELECT account_id, transaction_id, client_reference, created_at,
        snapshot.fingerprint(status, coalesce(booked_on, (created_at AT TIME ZONE 'UTC')::date), amount_minor, currency,
@@ -265,7 +269,11 @@ SELECT account_id, transaction_id, client_reference, created_at,
   FROM sync.missing JOIN snapshot.transactions USING (account_id, transaction_id)
  WHERE account_id IN (SELECT account_id FROM snapshot.accounts
                        WHERE connection_id = %(connection_id)s AND %(account_id)s IN ('', account_id))
-   AND (account_id, transaction_id) NOT IN (SELECT account_id, transaction_id FROM ended);
+   AND (account_id, transaction_id) NOT IN (SELECT account_id, transaction_id FROM ended)
+   AND NOT EXISTS (
+       SELECT FROM snapshot.transaction_links AS link
+        WHERE (link.account_id, link.predecessor_id) = (missing.account_id, missing.transaction_id)
+          AND link.kind = 'rekeyed' AND link.state IN ('suggested', 'confirmed'));
 
 -- name: gone_note_lately
 -- What ended without a successor in the last days, of the accounts that something came in: its new id may come later.
@@ -318,7 +326,7 @@ UPDATE ended
    AND (ended.account_id, ended.transaction_id) = (gone.account_id, gone.transaction_id);
 
 -- name: ended_rekey_missing
--- What a whole pass shows under another id is not missing. It need not wait for a second look: the new id is the proof.
+-- What a whole pass shows under another id is not missing. It need not wait for a second look: so many are the proof.
 INSERT INTO ended (
     account_id, transaction_id, amount_minor, currency, status, type, description, counterparty_name,
     counterparty_account_id, client_reference, pending_transaction_id, created_at, booked_on, content_hash,
@@ -336,6 +344,67 @@ SELECT stored.account_id, stored.transaction_id, stored.amount_minor, stored.cur
 DELETE FROM sync.missing USING gone
  WHERE gone.successor_id IS NOT NULL
    AND (missing.account_id, missing.transaction_id) = (gone.account_id, gone.transaction_id);
+
+-- name: links_suggest_rekeyed
+-- Where a pass missed only few entries of an account whose like it shows under new ids, these may be twins: a page that
+-- shifted skips one entry while another one arrives. They wait for a second look, and until then both are shown.
+WITH switched AS (
+    SELECT account_id FROM gone WHERE successor_id IS NOT NULL
+     GROUP BY account_id HAVING count(DISTINCT fingerprint) >= %(rows_min)s),
+waiting AS (
+    DELETE FROM gone
+     WHERE successor_id IS NOT NULL AND account_id NOT IN (SELECT account_id FROM switched)
+    RETURNING account_id, transaction_id, successor_id, client_reference, occurrence, twins),
+suggested AS (
+    INSERT INTO snapshot.transaction_links AS link (
+        account_id, predecessor_id, successor_id, kind, evidence, occurrence, confidence, state, run_id)
+    SELECT account_id, transaction_id, successor_id, 'rekeyed',
+           CASE WHEN client_reference IS NULL THEN 'fingerprint' ELSE 'bank-reference' END, occurrence,
+           CASE WHEN client_reference IS NOT NULL THEN 0.95 WHEN twins = 1 THEN 0.90 ELSE 0.60 END, 'suggested',
+           %(run_id)s
+      FROM waiting
+    ON CONFLICT (account_id, predecessor_id, successor_id) DO UPDATE
+       SET kind = excluded.kind, evidence = excluded.evidence, occurrence = excluded.occurrence,
+           confidence = excluded.confidence, state = 'suggested', run_id = excluded.run_id, found_at = now(),
+           decided_at = NULL, decided_by = NULL, note = NULL
+     WHERE link.state = 'suggested' OR link.decided_by IN ('bank', 'ingest'))
+SELECT count(*) AS entries FROM waiting;
+
+-- name: ended_rekey_absent
+-- What two looks missed, and a suggestion says under which id it is shown, has that id now.
+UPDATE ended
+   SET ended_by = 'rekeyed', successor_id = link.successor_id
+  FROM snapshot.transaction_links AS link
+ WHERE (link.account_id, link.predecessor_id) = (ended.account_id, ended.transaction_id)
+   AND link.kind = 'rekeyed' AND link.state IN ('suggested', 'confirmed') AND ended.ended_by IN ('removed', 'absent')
+   AND EXISTS (
+       SELECT FROM snapshot.transactions AS stored
+        WHERE (stored.account_id, stored.transaction_id) = (link.account_id, link.successor_id))
+   AND (link.account_id, link.successor_id) NOT IN (
+       SELECT account_id, transaction_id FROM ended AS other WHERE other.ended_by <> 'changed')
+   AND NOT EXISTS (
+       SELECT FROM sync.missing
+        WHERE (missing.account_id, missing.transaction_id) = (link.account_id, link.successor_id));
+
+-- name: links_rekey_absent
+-- And the suggestion is a link.
+UPDATE snapshot.transaction_links AS link
+   SET state = 'linked', run_id = %(run_id)s, found_at = now()
+  FROM ended
+ WHERE ended.ended_by = 'rekeyed' AND link.kind = 'rekeyed' AND link.state = 'suggested'
+   AND (link.account_id, link.predecessor_id, link.successor_id)
+     = (ended.account_id, ended.transaction_id, ended.successor_id);
+
+-- name: links_withdraw_rekeyed
+-- The second look has come: the bank shows the former id beside the new one, or neither. No question is left.
+UPDATE snapshot.transaction_links AS link
+   SET state = 'rejected', decided_at = now(), decided_by = 'bank', note = 'what the bank showed since speaks against it'
+ WHERE state = 'suggested' AND kind = 'rekeyed'
+   AND account_id IN (SELECT account_id FROM snapshot.accounts
+                       WHERE connection_id = %(connection_id)s AND %(account_id)s IN ('', account_id))
+   AND NOT EXISTS (
+       SELECT FROM sync.missing
+        WHERE (missing.account_id, missing.transaction_id) = (link.account_id, link.predecessor_id));
 
 -- name: links_rekeyed
 -- Write down which id became which, and how we know.
@@ -582,19 +651,50 @@ UPDATE snapshot.transaction_links AS link
 -- ── what people decide ───────────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: links_list
--- Links of transactions and of accounts, those that wait for somebody first, then the newest.
-SELECT * FROM (
-SELECT link_id, 'transaction' AS subject, account_id, predecessor_id AS former_id, successor_id AS new_id, kind, evidence,
-       confidence, NULL::bigint AS rows_seen, NULL::bigint AS rows_equal, state, found_at, decided_by, note
-  FROM read.transaction_links
- WHERE state = ANY (%(states)s) AND (%(link_id)s::text IS NULL OR link_id = %(link_id)s)
-UNION ALL
-SELECT link_id, 'account', account_id, account_id, listed_id, 'same', evidence, NULL, rows_seen, rows_equal, state,
-       found_at, decided_by, note
-  FROM read.account_links
- WHERE state = ANY (%(states)s) AND (%(link_id)s::text IS NULL OR link_id = %(link_id)s)) AS link
- ORDER BY state = 'suggested' DESC, subject, confidence DESC, found_at DESC, link_id
- LIMIT %(rows_max)s;
+-- Links of transactions and of accounts, those that wait for somebody first, then the newest; each with what is known of
+-- either side, as it was last shown. Looked up for the few that are listed.
+WITH link AS MATERIALIZED (
+    SELECT * FROM (
+    SELECT link_id, 'transaction' AS subject, account_id, predecessor_id AS former_id, successor_id AS new_id, kind,
+           evidence, confidence, NULL::bigint AS rows_seen, NULL::bigint AS rows_equal, state, found_at, decided_by, note,
+           NULL AS listed_name
+      FROM read.transaction_links
+     WHERE state = ANY (%(states)s) AND (%(link_id)s::text IS NULL OR link_id = %(link_id)s)
+    UNION ALL
+    SELECT link_id, 'account', account_id, account_id, listed_id, 'same', evidence, NULL, rows_seen, rows_equal, state,
+           found_at, decided_by, note, name
+      FROM read.account_links
+     WHERE state = ANY (%(states)s) AND (%(link_id)s::text IS NULL OR link_id = %(link_id)s)) AS link
+     ORDER BY state = 'suggested' DESC, subject, confidence DESC, found_at DESC, link_id
+     LIMIT %(rows_max)s),
+sides AS (
+    SELECT DISTINCT ON (account_id, transaction_id) account_id, transaction_id,
+           jsonb_build_object('amount_minor', amount_minor, 'currency', currency, 'text', read.shown(description),
+                              'day', coalesce(booked_on, (created_at AT TIME ZONE 'UTC')::date)) AS side
+      FROM (SELECT DISTINCT account_id, transaction_id
+              FROM link CROSS JOIN unnest(ARRAY[former_id, new_id]) AS transaction_id
+             WHERE subject = 'transaction') AS named
+      JOIN LATERAL (
+           SELECT amount_minor, currency, description, booked_on, created_at, 'infinity' AS known_to
+             FROM snapshot.transactions AS stored
+            WHERE (stored.account_id, stored.transaction_id) = (named.account_id, named.transaction_id)
+           UNION ALL
+           SELECT amount_minor, currency, description, booked_on, created_at, known_to
+             FROM snapshot.transaction_revisions AS past
+            WHERE (past.account_id, past.transaction_id) = (named.account_id, named.transaction_id)) AS version ON true
+     ORDER BY account_id, transaction_id, known_to DESC)
+SELECT link_id, subject, link.account_id, former_id, new_id, kind, evidence, confidence, rows_seen, rows_equal, state,
+       found_at, decided_by, note,
+       CASE subject WHEN 'transaction' THEN former.side
+            ELSE jsonb_build_object('currency', account.currency, 'text', read.shown(account.name)) END AS former,
+       CASE subject WHEN 'transaction' THEN new.side ELSE jsonb_build_object('text', listed_name) END AS new
+  FROM link
+  LEFT JOIN snapshot.accounts AS account ON account.account_id = link.account_id
+  LEFT JOIN sides AS former
+    ON subject = 'transaction' AND (former.account_id, former.transaction_id) = (link.account_id, link.former_id)
+  LEFT JOIN sides AS new
+    ON subject = 'transaction' AND (new.account_id, new.transaction_id) = (link.account_id, link.new_id)
+ ORDER BY state = 'suggested' DESC, subject, confidence DESC, found_at DESC, link_id;
 
 -- name: link_rule
 -- Somebody decides about two transactions.
@@ -609,6 +709,16 @@ UPDATE snapshot.transaction_links
    SET state = 'rejected', decided_at = now(), decided_by = 'ingest', note = 'confirmed as ' || %(former_id)s || ' -> ' || %(new_id)s
  WHERE account_id = %(account_id)s AND state = 'suggested' AND kind = 'settled'
    AND (predecessor_id = %(former_id)s OR successor_id = %(new_id)s);
+
+-- name: account_rule_lock
+-- Before somebody decides about two accounts, wait until nobody stores what depends on it, and let nobody: in the order in
+-- which everybody locks (see relink.sql).
+SELECT FROM sync.targets
+ WHERE connection_id = (SELECT connection_id FROM sync.account_links
+                         WHERE (account_id, listed_id) = (%(account_id)s, %(new_id)s))
+   AND feed IN ('accounts', 'transactions', 'balances')
+ ORDER BY feed = 'accounts' DESC, feed DESC, account_id
+   FOR UPDATE;
 
 -- name: account_rule
 -- Somebody decides about two accounts.

@@ -1,5 +1,15 @@
 -- Accounts that the bank lists under a new id: after a relink, a new consent, a move to another system.
 
+-- Whoever writes here takes its locks in one order, so that no two can wait for each other: the target of accounts, then
+-- those of transactions, then those of balances, then links of accounts. A poll has its own target from the start.
+
+-- name: relinks_turn
+-- Whether a listing of accounts ends links: then nothing else may be reading under them.
+SELECT EXISTS (SELECT FROM sync.account_links
+                WHERE connection_id = %(connection_id)s
+                  AND (state IN ('suggested', 'linked', 'confirmed') AND account_id = ANY (%(ids)s)
+                       OR state = 'suggested' AND listed_id <> ALL (%(ids)s::text[] || %(refused_ids)s::text[]))) AS turns;
+
 -- name: relinks_undo
 -- The bank lists an account under its former id again: whatever was concluded from its absence does not hold.
 UPDATE sync.account_links
@@ -66,6 +76,13 @@ SELECT account_id, transaction_id, amount_minor, currency, status, type, descrip
 -- Nor does it count any more.
 DELETE FROM snapshot.daily_totals WHERE account_id = ANY (%(held)s);
 
+-- name: relink_lock
+-- Wait until nobody stores transactions or balances of the connection, and let nobody.
+SELECT FROM sync.targets
+ WHERE connection_id = %(connection_id)s AND feed IN ('transactions', 'balances')
+ ORDER BY feed DESC, account_id
+   FOR UPDATE;
+
 -- name: relink_fence
 -- Whoever reads transactions or balances of the connection now began before this was known: nothing of it may be stored.
 UPDATE sync.targets
@@ -83,9 +100,13 @@ UPDATE sync.targets SET cursor = NULL, checkpoint = NULL, complete = false, due_
 UPDATE sync.runs SET txid = pg_current_xact_id() WHERE run_id = %(run_id)s;
 
 -- name: accounts_hasten
--- The accounts are listed again at once, under what was decided.
-UPDATE sync.targets SET due_at = clock_timestamp()
- WHERE connection_id = %(connection_id)s AND feed = 'accounts';
+-- The accounts are listed again at once, under what was decided. Who has targets of transactions must not wait for this one:
+-- if a listing is just being stored, the next one comes when it is due.
+UPDATE sync.targets AS target SET due_at = clock_timestamp()
+  FROM (SELECT connection_id, account_id, feed FROM sync.targets
+         WHERE connection_id = %(connection_id)s AND feed = 'accounts'
+           FOR UPDATE SKIP LOCKED) AS free
+ WHERE (target.connection_id, target.account_id, target.feed) = (free.connection_id, free.account_id, free.feed);
 
 -- name: held_take
 -- Rows of accounts that are held back are not stored. Each is held against what the account has under its former id: the

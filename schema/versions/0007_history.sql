@@ -74,21 +74,43 @@ COMMENT ON TABLE sync.confirmations IS
 COMMENT ON COLUMN sync.confirmations.account_id IS 'As in sync.targets: empty for a feed of the whole connection.';
 COMMENT ON COLUMN sync.confirmations.fresh_until IS 'Grows while the spell goes on. From there to the next spell the feed was stale.';
 COMMENT ON COLUMN sync.confirmations.refused_accounts IS
-    'Accounts with entries in quarantine; empty text where an entry does not say whose it is, which casts doubt on all.';
+    'Accounts with entries in quarantine, or with entries that may be there twice; empty text where a refused entry does not say whose it is, which casts doubt on all.';
+
+CREATE VIEW sync.doubled_entries AS
+SELECT link.account_id, link.predecessor_id, link.successor_id
+  FROM snapshot.transaction_links AS link
+  JOIN sync.missing ON (missing.account_id, missing.transaction_id) = (link.account_id, link.predecessor_id)
+ WHERE link.kind = 'rekeyed' AND link.state IN ('suggested', 'confirmed');
+COMMENT ON VIEW sync.doubled_entries IS
+    'Transactions that a pass has not shown, while it showed a new one that equals them: until a second look both are there, and may be one.';
+-- Made and used up within two looks, so there are few.
+CREATE INDEX transaction_links_doubled ON snapshot.transaction_links (account_id)
+    WHERE kind = 'rekeyed' AND state IN ('suggested', 'confirmed');
 
 CREATE FUNCTION sync.note_confirmation() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     refused text[];
+    since timestamptz;
 BEGIN
     refused := ARRAY(
-        SELECT DISTINCT kept.account_id
+        SELECT kept.account_id
           FROM sync.quarantine AS kept
          WHERE kept.resolved_at IS NULL
            AND kept.connection_id = NEW.connection_id
            AND kept.feed = NEW.feed
            AND (NEW.account_id = '' OR kept.account_id IN ('', NEW.account_id))
-         ORDER BY kept.account_id);
+         UNION
+        SELECT doubled.account_id
+          FROM sync.doubled_entries AS doubled JOIN snapshot.accounts AS account USING (account_id)
+         WHERE NEW.feed = 'transactions'
+           AND account.connection_id = NEW.connection_id
+           AND NEW.account_id IN ('', doubled.account_id)
+         ORDER BY 1);
+    -- The moments since a run began are open while it stores. Who stores outside a run has taken the mark last of all
+    -- locks and keeps it: moments before it may be closed, and later ones cannot be.
+    SELECT greatest(now(), clock.mark) INTO since FROM sync.clock AS clock WHERE clock.xmin = pg_current_xact_id()::xid;
+    since := coalesce(since, now());
     UPDATE sync.confirmations AS spell
        SET fresh_until = greatest(spell.fresh_until, NEW.fresh_until)
      WHERE (spell.connection_id, spell.account_id, spell.feed) = (NEW.connection_id, NEW.account_id, NEW.feed)
@@ -99,8 +121,9 @@ BEGIN
        -- A spell that was over stays over: somebody may have been told so.
        AND spell.fresh_until >= now();
     IF NOT FOUND THEN
-        INSERT INTO sync.confirmations (connection_id, account_id, feed, fresh_until, complete, refused_accounts)
-        VALUES (NEW.connection_id, NEW.account_id, NEW.feed, NEW.fresh_until, NEW.complete, refused)
+        INSERT INTO sync.confirmations
+               (connection_id, account_id, feed, known_from, fresh_until, complete, refused_accounts)
+        VALUES (NEW.connection_id, NEW.account_id, NEW.feed, since, NEW.fresh_until, NEW.complete, refused)
         ON CONFLICT (connection_id, account_id, feed, known_from) DO UPDATE
            SET fresh_until = excluded.fresh_until, complete = excluded.complete,
                refused_accounts = excluded.refused_accounts;
@@ -159,7 +182,7 @@ LANGUAGE sql STABLE AS $$
                     WHEN 'unknown' THEN format('%s of %s: not read from the bank yet at that moment', judged.feed, judged.account_id)
                     WHEN 'stale' THEN format('%s of %s: not confirmed by the bank at that moment; fresh until %s', judged.feed,
                         judged.account_id, to_char(judged.fresh_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                    WHEN 'partial' THEN format('%s of %s: not all of it was in the mirror at that moment', judged.feed, judged.account_id)
+                    WHEN 'partial' THEN format('%s of %s: not known to be complete and right at that moment', judged.feed, judged.account_id)
                     END ORDER BY judged.verdict DESC, judged.account_id, judged.feed))[1] END,
            CASE coalesce(max(judged.verdict), 'unknown')
                 WHEN 'unknown' THEN 'ask for a later known_at'

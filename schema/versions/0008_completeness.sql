@@ -175,6 +175,9 @@ SELECT account.account_id,
                            breaker.absent, breaker.held)
                WHEN refused.entries > 0 AND target.complete
                THEN format('%s of %s: %s entries of the bank could not be read', listed.feed, covers.name, refused.entries)
+               WHEN doubled.entries > 0 AND target.complete
+               THEN format('transactions of %s: %s may be there twice, under a former id that the bank did not show last time',
+                           account.account_id, doubled.entries)
                WHEN gap.days IS NOT NULL AND target.complete
                THEN format('transactions of %s: the days from %s to %s were never read',
                            covers.name, lower(gap.days), upper(gap.days) - 1)
@@ -205,6 +208,8 @@ SELECT account.account_id,
                            breaker.breaker_id)
                WHEN refused.entries > 0 AND target.complete
                THEN 'do not rely on totals; `bankmirror quarantine list` shows the refused entries'
+               WHEN doubled.entries > 0 AND target.complete
+               THEN 'do not rely on totals until the bank was read once more; `bankmirror identity list` shows which'
                WHEN gap.days IS NOT NULL AND target.complete THEN 'do not rely on totals of these days; the next listing reads them'
                WHEN listed.feed = 'transactions'
                THEN 'do not rely on totals until the history is loaded; bankmirror status shows its progress'
@@ -245,6 +250,13 @@ SELECT account.account_id,
          FROM sync.positional_ids AS flag
         WHERE listed.feed = 'transactions' AND flag.closed_at IS NULL
           AND (flag.connection_id, flag.account_id) = (target.connection_id, target.account_id)) AS rewritten ON true
+ CROSS JOIN LATERAL (
+       SELECT count(*) AS entries
+         FROM sync.doubled_entries AS twice
+        -- As above: nearly always there is none.
+        WHERE EXISTS (SELECT FROM snapshot.transaction_links
+                       WHERE kind = 'rekeyed' AND state IN ('suggested', 'confirmed'))
+          AND listed.feed = 'transactions' AND twice.account_id = account.account_id) AS doubled
   -- Where an account is listed by days, a day that no listing has read is a gap.
   LEFT JOIN sync.coverage
     ON listed.feed = 'transactions' AND coverage.account_id = target.account_id
@@ -281,7 +293,7 @@ SELECT account.account_id,
                    WHEN known.synced_at IS NULL THEN 'unknown'
                    WHEN known.fresh_until < now() AND NOT (own.closed AND target.parked_reason IS NOT NULL) THEN 'stale'
                    WHEN refused.entries > 0 OR NOT target.complete OR breaker.breaker_id IS NOT NULL OR gap.days IS NOT NULL
-                        OR rewritten.rows IS NOT NULL
+                        OR rewritten.rows IS NOT NULL OR doubled.entries > 0
                         OR (relink.listed_id IS NOT NULL AND listed.feed = 'transactions')
                    THEN 'partial'
                    ELSE 'fresh'

@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
-from ingest import apply, store
+from ingest import apply, rulings, store
 from ingest.advance import save_advance
+from ingest.rulings import Ruling
 from readapi import moments
 from readapi.store import ask_row
+from tests.conftest import Connect
 from tests.integration.history.book import Book, Noted
 from tests.integration.ingest.model_bank import ModelBank, ModelReader
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 OPEN = "/banking/accounts/acct_a/transactions?known_at="
+# Somebody waits for a lock that another one holds.
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 # What the guard would say if there were none: every moment is settled.
 NO_GUARD = """
 CREATE OR REPLACE FUNCTION read.closed_until(account text DEFAULT NULL) RETURNS timestamptz
@@ -194,6 +198,7 @@ async def test_a_moment_needs_the_mirror_to_be_kept(book: Book, bank: ModelBank)
     assert (refused.status_code, future.status_code) == (503, 422)
     assert future.json()["errors"][0]["pointer"] == "known_at"
     assert (unknown.status_code, too_early.status_code) == (404, 404)
+    assert too_early.json()["detail"] == "no account with this id was known at that moment"
     closed_until = refused.json()["closed_until"].replace("+", "%2B")
     assert (await book.client.get(f"{OPEN}{closed_until}")).status_code == 503
     await book.mirror.ask("SELECT sync.move_clock()")
@@ -226,9 +231,58 @@ async def test_the_verdict_is_that_of_the_moment(book: Book, bank: ModelBank) ->
     assert [await verdict(noted) for noted in (unread, fresh, again)] == [
         ("unknown", "transactions of acct_a: not read from the bank yet at that moment"),
         ("fresh", None),
-        ("partial", "transactions of acct_a: not all of it was in the mirror at that moment"),
+        ("partial", "transactions of acct_a: not known to be complete and right at that moment"),
     ]
     assert (await verdict(refused))[0] == "partial"
     assert (await verdict(stale))[0] == "stale"
     book.noted.remove(refused)  # Its spell was cut short by hand, above.
+    await book.same_bytes()
+
+
+async def test_a_ruling_that_waits_changes_no_settled_moment(book: Book, bank: ModelBank, connect: Connect) -> None:
+    """Somebody rules while a poll stores, and waits for it; what is answered meanwhile stays the answer."""
+    await begin(book, bank)
+    await book.mirror.owner.execute(
+        "INSERT INTO sync.account_links (account_id, listed_id, connection_id, name, type, currency, run_id)"
+        " VALUES ('acct_a', 'acct_new', 'default', 'Account', 'checking', 'USD', 1)"
+    )
+    (link,) = await rulings.list_links(book.mirror.pool, ["suggested"])
+    poll = await connect(autocommit=False)
+    await poll.execute("SELECT FROM sync.targets WHERE feed = 'balances' FOR UPDATE")
+    await book.mirror.owner.execute("LISTEN bankmirror_changed")
+    ruling = asyncio.create_task(rulings.rule(book.mirror.pool, link.link_id, Ruling.REJECT, "ann", "a second card"))
+    await until(lambda: book.mirror.ask(WAITING))
+    before = await book.note()
+    assert before.said
+
+    await poll.commit()
+    await ruling
+    after = await book.note()
+
+    await book.same_bytes()
+    verdicts = [
+        (await book.client.get(f"{OPEN}{noted.text}")).json()["freshness"]["verdict"] for noted in (before, after)
+    ]
+    assert verdicts == ["fresh", "partial"], "what was decided is known from a later moment"
+    assert '{"accounts": null}' in await book.mirror.heard()
+
+
+async def test_t6_what_may_be_there_twice_is_partial_for_ever(book: Book, bank: ModelBank) -> None:
+    """A moment between two looks at an entry that may have a new id is partial, also when it was only that."""
+    desk = await begin(book, bank)
+    row = bank.rows.pop(("acct_a", "txn_000001"))
+    bank.put_row({**row, "transaction_id": "new_1"})
+    bank.log = list(bank.rows)
+    bank.reset_feed()
+    await book.mirror.poll(desk)
+    doubled = await book.note()
+    await book.mirror.pass_interval()
+    await book.mirror.poll(desk)
+    after = await book.note()
+
+    assert [len(await book.known(noted)) for noted in (doubled, after)] == [2, 1]
+    verdicts = [
+        (await book.client.get(f"{OPEN}{noted.text}")).json()["freshness"]["verdict"] for noted in (doubled, after)
+    ]
+    assert verdicts == ["partial", "fresh"]
     await book.same_bytes()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bankmirror.breaker import consequence
 from bankmirror.plain import line_of
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import ModelBank, ModelReader
@@ -38,9 +39,36 @@ async def test_a_breaker_is_listed_and_accepted(bank: ModelBank, mirror: Mirror,
     assert "no breaker 99 is open" in run(database_url, "breaker", "decline", "99", "--reason", "x").stderr
     accepted = run(database_url, "breaker", "accept", "1", "--reason", "moved to the archive", "--by", "ann")
     assert (accepted.returncode, accepted.stderr) == (0, "")
+    assert "removes what it still misses" in accepted.stdout
     assert "accepted by ann" in run(database_url, "breaker", "list").stdout
     (document,) = json.loads(run(database_url, "breaker", "list", "--json").stdout)
     assert (document["decision"], document["reason"]) == ("accepted", "moved to the archive")
+
+
+@pytest.mark.parametrize("feed", ["transactions", "accounts", "balances"])
+def test_a_decision_says_what_follows(feed: str) -> None:
+    """Only transactions are ever removed."""
+    assert ("removes" in consequence(feed, "accepted")) is (feed == "transactions")
+    assert "nothing is removed" in consequence(feed, "declined")
+
+
+async def test_a_sweep_is_asked_for(bank: ModelBank, mirror: Mirror, database_url: str) -> None:
+    """Of every feed, after a poll that is due now; where there is none yet, that is said."""
+    nothing = run(database_url, "ingest", "sweep")
+    assert (nothing.returncode, "nothing is mirrored yet" in nothing.stderr) == (1, True)
+    desk = await mirror.open(ModelReader(bank, delta_feed=False))
+    await mirror.poll(desk, "accounts")
+
+    asked = run(database_url, "ingest", "sweep")
+
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert "sweeps 2 feeds" in asked.stdout
+    due = await mirror.ask(
+        "SELECT sweep.account_id, sweep.due_at <= now(), target.due_at <= now()"
+        "  FROM sync.sweeps AS sweep JOIN sync.targets AS target USING (connection_id, account_id)"
+        " WHERE feed = 'transactions' ORDER BY account_id"
+    )
+    assert due == [("acct_a", True, True), ("acct_b", True, True)]
 
 
 async def test_quarantine_is_listed_shown_and_resolved(bank: ModelBank, mirror: Mirror, database_url: str) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ingest import identity
+from ingest import identity, rulings
 from ingest.poll import Desk
+from ingest.rulings import Ruling
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import TODAY, ModelBank, ModelReader
 
@@ -267,3 +268,126 @@ async def test_t11_t14_the_key_is_account_and_id(mirror: Mirror) -> None:
     inserted = [(await mirror.owner.execute(insert, [account])).rowcount for account in ("a", "b", "a")]
 
     assert inserted == [1, 1, 0]
+
+
+# ── T6, T10: what a pass merely missed ──────────────────────────────────────────────────────────────────────
+
+
+async def said(mirror: Mirror) -> tuple[str, str]:
+    """The verdict on the transactions of acct_a, and its reason."""
+    (found,) = await mirror.ask(
+        "SELECT verdict::text, reason FROM read.feeds WHERE account_id = 'acct_a' AND feed = 'transactions'"
+    )
+    return found[0], found[1] or ""
+
+
+async def shift_a_page(bank: ModelBank, mirror: Mirror) -> Desk:
+    """A row falls out while its account is listed: the listing skips one coffee, while the other arrives."""
+    bank.page_rows = 2
+    day = TODAY - timedelta(days=2)
+    for amount in (-1, -2, -450, -4):
+        bank.post("acct_a", amount, day=day)
+    desk = await open_desk(mirror, bank, "listing")
+    bank.post("acct_a", -450, day=day)
+
+    def shift(page: int) -> None:
+        if page == 2:
+            bank.rows.pop(("acct_a", "txn_000001"), None)
+
+    reader = desk.bank
+    assert isinstance(reader, ModelReader)
+    reader.before_page = shift
+    await read(mirror, desk)
+    return desk
+
+
+async def test_t6_a_twin_that_a_page_shift_skipped_stays(bank: ModelBank, mirror: Mirror) -> None:
+    """Both coffees stand, and the answer says that they may be one; the next look shows both, and it is fresh again."""
+    desk = await shift_a_page(bank, mirror)
+
+    assert len([row for row in await mirror.rows() if row[2] == -450]) == 2
+    assert await links(mirror) == [("txn_000003", "txn_000005", "rekeyed", "fingerprint", "suggested")]
+    assert (await said(mirror))[0] == "partial"
+    assert "1 may be there twice" in (await said(mirror))[1]
+    await mirror.owner.execute("LISTEN bankmirror_changed")
+    await mirror.pass_interval()
+
+    await read(mirror, desk)
+
+    assert await mirror.rows() >= bank.good_rows()
+    assert await links(mirror) == [("txn_000003", "txn_000005", "rekeyed", "fingerprint", "rejected")]
+    assert await said(mirror) == ("fresh", "")
+    assert any('"accounts": null' in note for note in await mirror.heard()), "readers hear that the doubt is gone"
+    await mirror.check()
+
+
+async def test_t6_one_look_is_no_proof(bank: ModelBank, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: were one entry a switch, a true twin would be gone, and the answer fresh."""
+    monkeypatch.setattr(identity, "SWITCHED_ROWS_MIN", 1)
+    await shift_a_page(bank, mirror)
+
+    assert len([row for row in await mirror.rows() if row[2] == -450]) == 1
+
+
+@pytest.mark.parametrize("mode", ["additions", "listing"])
+async def test_t10_one_id_changes_in_silence(mode: str, bank: ModelBank, mirror: Mirror) -> None:
+    """Both ids stand for one look, and answers are partial; the second look ends the old one as re-keyed."""
+    fill(bank)
+    desk = await open_desk(mirror, bank, mode)
+    row = bank.rows.pop(("acct_a", "txn_000004"))
+    bank.put_row({**row, "transaction_id": "new_4"})
+    bank.log = [key for key in bank.log if key in bank.rows]
+    bank.reset_feed()
+    await read(mirror, desk)
+    assert len(await mirror.rows()) == 13
+    assert (await said(mirror))[0] == "partial"
+    await read(mirror, desk)
+    assert len(await mirror.rows()) == 13, "a second look is an interval later"
+    assert await mirror.ask("SELECT transaction_id FROM sync.late_entries") == [("new_4",)], "as far as we know"
+    await mirror.owner.execute("LISTEN bankmirror_changed")
+    await mirror.pass_interval()
+
+    await read(mirror, desk)
+
+    assert await mirror.rows() == bank.good_rows()
+    assert await mirror.history("txn_000004") == [("rekeyed", row["amount_cents"])]
+    assert await links(mirror) == [("txn_000004", "new_4", "rekeyed", "fingerprint", "linked")]
+    assert (await said(mirror))[0] == "fresh"
+    assert any('"accounts": null' in note for note in await mirror.heard())
+    last = "SELECT txid IS NOT NULL FROM sync.runs WHERE feed = 'transactions' AND account_id = %s ORDER BY run_id DESC"
+    account = "acct_a" if mode == "listing" else ""
+    assert (await mirror.ask(f"{last} LIMIT 1", account)) == [(True,)], "the views follow"
+    assert await mirror.ask("SELECT transaction_id FROM sync.late_entries") == []
+    await mirror.check()
+
+
+async def test_t10_a_person_says_that_both_are_true(bank: ModelBank, mirror: Mirror) -> None:
+    """A suggestion that somebody rejected makes no answer partial, and what is then missed again is absent."""
+    desk = await shift_a_page(bank, mirror)
+    bank.remove("acct_a", "txn_000003")
+    (link,) = await rulings.list_links(mirror.pool, ["suggested"])
+
+    await rulings.rule(mirror.pool, link.link_id, Ruling.REJECT, "ann", "two coffees")
+
+    assert (await said(mirror))[0] == "fresh"
+    await mirror.pass_interval()
+    await read(mirror, desk)
+    assert await mirror.history("txn_000003") == [("absent", -450)]
+
+
+async def test_t6_what_waits_is_not_suggested_twice(bank: ModelBank, mirror: Mirror) -> None:
+    """Another equal entry comes before the second look: one old id has one new one, and the other is a third coffee."""
+    first = bank.post("acct_a", -350)
+    desk = await open_desk(mirror, bank, "listing")
+    row = bank.rows.pop(("acct_a", first))
+    bank.put_row({**row, "transaction_id": "new_1"})
+    await read(mirror, desk)
+    bank.put_row({**row, "transaction_id": "new_2"})
+    await read(mirror, desk)
+    await mirror.pass_interval()
+
+    await read(mirror, desk)
+
+    assert await links(mirror) == [(first, "new_1", "rekeyed", "fingerprint", "linked")]
+    assert await mirror.rows() == bank.good_rows()
+    await mirror.check()

@@ -1,5 +1,6 @@
 """T12: a relink, a new consent: the bank lists the same accounts under new ids. Nothing is counted twice meanwhile."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,13 @@ from ingest import relink, rulings
 from ingest.poll import Desk
 from ingest.rulings import Ruling
 from ingest.verify import Comparison
+from tests.conftest import Connect
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import TODAY, ModelBank, ModelReader
+from tests.waiting import PATIENCE, until
+
+# Somebody waits for a lock that another one holds.
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def move(bank: ModelBank, former: str, new: str, *, new_ids: bool = False, keeps_rows: bool = True) -> None:
@@ -252,3 +258,48 @@ async def test_t12_what_is_not_held_back_is_doubled(
 
     assert await held_by(mirror) == {"acct_a", "acct_b", "acct_new"}
     assert len(await mirror.rows()) == 8
+
+
+# ── nobody waits for each other ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_t12_a_poll_that_links_waits_for_no_listing(bank: ModelBank, mirror: Mirror, connect: Connect) -> None:
+    """A listing of accounts that is being stored may wait for the poll's target: the poll must not wait for its."""
+    desk = await open_desk(mirror, bank, rows=12)
+    move(bank, "acct_a", "acct_new")
+    await mirror.poll(desk, "accounts")
+    listing = await connect(autocommit=False)
+    await listing.execute("SELECT FROM sync.targets WHERE feed = 'accounts' FOR UPDATE")
+
+    async with asyncio.timeout(PATIENCE):
+        await mirror.poll(desk, "transactions")
+
+    assert [link[3] for link in await links(mirror)] == ["linked"]
+    await listing.rollback()
+
+
+@pytest.mark.parametrize("who", ["listing", "person"])
+async def test_t12_who_ends_a_link_waits_for_polls_first(
+    who: str, bank: ModelBank, mirror: Mirror, connect: Connect
+) -> None:
+    """A poll that is being stored will want the link, to weigh it: nobody holds that while he waits for the poll."""
+    desk = await open_desk(mirror, bank, rows=4)
+    move(bank, "acct_a", "acct_new")
+    await mirror.poll(desk, "accounts")
+    link = await link_id(mirror)
+    storing = await connect(autocommit=False)
+    await storing.execute("SELECT FROM sync.targets WHERE feed = 'transactions' FOR UPDATE")
+    if who == "listing":
+        move(bank, "acct_new", "acct_a")
+        ending: asyncio.Task[Any] = asyncio.create_task(mirror.poll(desk, "accounts"))
+    else:
+        ending = asyncio.create_task(rulings.rule(mirror.pool, link, Ruling.CONFIRM, "ann", "new consent"))
+    await until(lambda: mirror.ask(WAITING))
+
+    await storing.execute("SELECT FROM sync.account_links FOR UPDATE NOWAIT")
+    # Nor the balances, which a poll that links takes after its own target.
+    await storing.execute("SELECT FROM sync.targets WHERE feed = 'balances' FOR UPDATE NOWAIT")
+    await storing.commit()
+
+    await ending
+    assert [found[3] for found in await links(mirror)] == ["rejected" if who == "listing" else "confirmed"]

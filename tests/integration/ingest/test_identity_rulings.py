@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ingest import rulings
-from ingest.poll import Desk
+from ingest.poll import Desk, poll
 from ingest.rulings import Ruling, RulingRefused
+from ingest.store import Claim
+from ingest.sweep import sweep
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.model_bank import TODAY, ModelBank, ModelReader
 
@@ -134,6 +136,40 @@ async def test_t7_a_person_says_that_changes_are_right(bank: ModelBank, mirror: 
     assert (refused.rows_rewritten, refused.accepted_until) == (10, None)
 
 
+async def test_t7_a_hold_that_vanished_while_the_feed_was_refused_is_looked_for(
+    bank: ModelBank, mirror: Mirror
+) -> None:
+    """No later poll tells of it. With the changes accepted, sweeps are due at once, and two of them remove it."""
+    for number in range(10):
+        bank.post("acct_a", -100 - number, day=TODAY - timedelta(days=number % 5 + 1), description=f"Was {number}")
+    hold = bank.hold("acct_a", -900)
+    desk = await mirror.open(ModelReader(bank))
+    await sweep(desk, await polled(mirror, desk))
+    rows = [row for (_, name), row in bank.rows.items() if name != hold]
+    for row, other in zip(rows, [rows[-1], *rows[:-1]], strict=True):
+        bank.put_row({**other, "transaction_id": row["transaction_id"]})
+    bank.rows.pop(("acct_a", hold))
+    bank.log = [("acct_b", "nothing") if name == hold else (account, name) for account, name in bank.log]
+    assert (await mirror.poll(desk)).outcome == "failed"
+
+    await rulings.accept_changes(mirror.pool, "default", "", "ann", "the bank corrected its books")
+    await sweep(desk, await polled(mirror, desk))
+    assert len(await mirror.rows()) == 11, "one look is not enough"
+    assert await mirror.ask("SELECT due_at < now() + interval '2 hours' FROM sync.sweeps") == [(True,)]
+    await mirror.pass_interval()
+    await mirror.owner.execute("UPDATE sync.sweeps SET due_at = now()")
+    await sweep(desk, await polled(mirror, desk))
+
+    assert await mirror.rows() == bank.good_rows()
+
+
+async def polled(mirror: Mirror, desk: Desk) -> Claim:
+    """A complete poll."""
+    claim = await mirror.claim(desk, "transactions", "")
+    assert (await poll(desk, claim)).outcome == "complete"
+    return claim
+
+
 def ask(database_url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "bankmirror", "identity", *arguments]
     environment = {"DATABASE_URL": database_url, "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
@@ -145,7 +181,11 @@ async def test_the_command(database_url: str, mirror: Mirror, desk: Desk) -> Non
     shown = json.loads(ask(database_url, "list", "--json").stdout)
     link = shown["links"][0]
     assert {row["former_id"] for row in shown["links"]} == {"hold_1", "hold_2"}
-    assert link["link_id"] in ask(database_url, "list").stdout
+    day = TODAY.isoformat()
+    assert link["former"] == {"amount_minor": -900, "currency": "USD", "day": day, "text": "Coffee"}
+    printed = ask(database_url, "list").stdout
+    assert f"{link['link_id']}  former  -9.00 USD  {day}  Coffee" in printed
+    assert f"              new     -9.00 USD  {day}  Coffee" in printed
 
     told = ask(database_url, "confirm", link["link_id"], "--why", "asked", "--by", "ann")
 

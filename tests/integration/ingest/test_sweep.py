@@ -255,3 +255,28 @@ async def test_what_we_hold_is_noted_in_steps_that_commit(
     assert await mirror.rows() == bank.good_rows()
     assert await mirror.history("txn_000005") == [("absent", -5)]
     assert await mirror.ask("SELECT * FROM sync.missing") == []
+
+
+async def test_a_sweep_that_is_asked_for_under_way_makes_another_follow(bank: ModelBank, mirror: Mirror) -> None:
+    """The one under way has passed some of what is to be looked for: it goes on, and a second begins at its end."""
+    bank.page_rows = 1
+    desk = await opened(bank, mirror, delta_feed=True, backfill_chunk_rows=2, poll_seconds=0.000_001)
+    await swept(mirror, desk)
+    assert (await state(mirror))[0] is True
+
+    assert await sweeping.hasten(mirror.pool, "default") == 1
+    assert (await state(mirror))[0] is True
+    for _ in range(40):
+        await sweep(desk, await read(mirror, desk))
+        if (await state(mirror))[3]:
+            break
+
+    assert (await state(mirror))[3] is True
+    assert await mirror.ask("SELECT run_id IS NULL AND due_at <= clock_timestamp() FROM sync.sweeps") == [(True,)]
+
+    for _ in range(40):
+        await sweep(desk, await read(mirror, desk))
+        if not (await state(mirror))[0]:
+            break
+    planned = "SELECT run_id IS NULL AND due_at > clock_timestamp() + interval '2 hours' FROM sync.sweeps"
+    assert await mirror.ask(planned) == [(True,)], "nobody asked for a third"

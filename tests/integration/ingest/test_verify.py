@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from banks.ports import BankUnreachable, FetchedBalance, FetchedTransaction, Page, Window
-from ingest import tally, verify_store
+from banks.ports import BankAnswerInvalid, BankError, BankUnreachable, FetchedBalance, FetchedTransaction, Page, Window
+from ingest import tally, verify_listed, verify_store
 from ingest.poll import Desk
 from ingest.verify import Comparison, Report
 from tests.integration.ingest.conftest import Mirror
@@ -336,3 +337,47 @@ async def test_differences_beyond_a_thousand_are_counted(
 
     assert report.accounts[1].days_unnamed > 50
     assert {found.kind for found in report.differences} == {"missing-here", "untied"}
+
+
+@pytest.mark.parametrize("error", [BankUnreachable("HTTP 502"), BankAnswerInvalid("half a JSON")])
+async def test_a_hiccup_of_the_bank_is_got_over(error: BankError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 5xx or a spoiled body, a few times in a row, costs pauses and no verdict; a lasting one is told as it is."""
+    monkeypatch.setattr(verify_listed, "RETRY_SECONDS", 0.001)
+    failures = 0
+
+    async def read() -> str:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise error
+        return "read"
+
+    failures = verify_listed.ATTEMPTS_MAX - 1
+    assert await verify_listed.patiently(read) == "read"
+    failures = verify_listed.ATTEMPTS_MAX
+    with pytest.raises(type(error)):
+        await verify_listed.patiently(read)
+
+
+async def test_a_poll_between_two_looks_is_tried_again(
+    bank: ModelBank, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new at the bank is in doubt until a poll; one spoiled answer to it leaves nothing uncompared."""
+    monkeypatch.setattr(verify_listed, "RETRY_SECONDS", 0.001)
+    desk = await settled(bank, mirror, delta_feed=True)
+    bank.post("acct_a", -1)
+    spoiled: list[int] = []
+    reader = desk.bank
+    assert isinstance(reader, ModelReader)
+    ask_changes = reader.changes
+
+    def changes(*asked: Any, **more: Any) -> Any:
+        if not spoiled:
+            spoiled.append(1)
+            raise BankAnswerInvalid("half a JSON")
+        return ask_changes(*asked, **more)
+
+    monkeypatch.setattr(reader, "changes", changes)
+    report = await Comparison(desk).run()
+
+    assert (spoiled, report.error, told(report), report.is_compared) == ([1], None, [], True)

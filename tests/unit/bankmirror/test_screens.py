@@ -90,6 +90,17 @@ def test_psql_line_can_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert shlex.split(line) == ["psql", "./a home/psql", "-c", "\\dv+ read.*"]
 
 
+@pytest.mark.parametrize("chaos", [0.0, 0.25])
+def test_box_says_that_the_bank_fails_on_purpose(chaos: float) -> None:
+    """Whoever sees faults an hour later should not search for them."""
+    out = io.StringIO()
+    home = Path("home")
+
+    Welcome(UpSettings(home=home), Home(home), "http://x", Answer("curl x", []), 1.0, chaos).show(Console(file=out))
+
+    assert ("answers 0.25 of all requests with a fault" in out.getvalue()) is (chaos > 0)
+
+
 @pytest.mark.parametrize("part", ["_runs", "_feeds"])
 async def test_status_in_a_file_has_a_row_in_a_line(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the error was; and what is due now is not overdue."""

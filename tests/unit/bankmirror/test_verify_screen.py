@@ -1,6 +1,7 @@
 """What `bankmirror verify` prints, and what it exits with."""
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -8,7 +9,7 @@ import typer
 
 from bankmirror.progress import proof_lines
 from bankmirror.verify import DIFFERENT, NOT_COMPARED, document, exit_code, lines, run
-from banks.ports import BankUnreachable
+from banks.ports import BankAnswerInvalid, BankThrottled, BankUnreachable
 from ingest.tally import Difference, FieldDifference, Note
 from ingest.verify import Report
 from ingest.verify_account import AccountReport
@@ -29,7 +30,7 @@ AWAY = BankUnreachable("ConnectError")
 @pytest.mark.parametrize(
     ("report", "code", "verdict"),
     [
-        (Report([ACCOUNT]), 0, "equal: 1,234 transactions of 1 accounts, Σ 5 JPY, -1,234.56 USD; every day ties"),
+        (Report([ACCOUNT]), 0, "equal: 1,234 transactions of 1 account, Σ 5 JPY, -1,234.56 USD; every day ties"),
         (Report([ACCOUNT], [AMOUNT]), DIFFERENT, "different: 1 difference in 1,234 transactions"),
         (Report([ACCOUNT], [AMOUNT], error=AWAY), DIFFERENT, "not compared: bank-unreachable: ConnectError"),
         (
@@ -37,7 +38,7 @@ AWAY = BankUnreachable("ConnectError")
             NOT_COMPARED,
             "not compared: what moves at the bank was never seen at rest",
         ),
-        (Report([AccountReport("acct_a", error=AWAY)]), NOT_COMPARED, "not compared: 1 accounts could not be read"),
+        (Report([AccountReport("acct_a", error=AWAY)]), NOT_COMPARED, "not compared: 1 account could not be read"),
         (Report(error=AWAY), NOT_COMPARED, "not compared: bank-unreachable: ConnectError"),
         (Report([AccountReport("acct_a", days_unnamed=3)]), DIFFERENT, "different: 0 differences"),
     ],
@@ -50,6 +51,28 @@ def test_verdict_and_exit_code(report: Report, code: int, verdict: str) -> None:
     assert last.startswith(verdict)
     assert exit_code(report) == code
     assert json.loads(json.dumps(document(report)))["verdict"] == ("equal", "different", "not-compared")[code]
+
+
+@pytest.mark.parametrize(
+    ("report", "mend"),
+    [
+        (Report([ACCOUNT], [AMOUNT]), "ingest sweep` has everything read again"),
+        (Report([AccountReport("acct_a", days_unnamed=3)]), "ingest sweep` has everything read again"),
+        (Report([ACCOUNT], [replace(AMOUNT, kind="untied")]), "something else than ingest has written"),
+        (Report(error=AWAY), "check BANK_API_BASE_URL and the way there"),
+        (Report(error=BankUnreachable("HTTP 502")), "try again in a moment; if it lasts, tell the bank"),
+        (Report([AccountReport("acct_a", error=BankAnswerInvalid("cut"))]), "or tell the bank"),
+        (Report([AccountReport("acct_a", error=BankThrottled("HTTP 429", None))]), "try again later"),
+        (Report([ACCOUNT]), None),
+        (Report([ACCOUNT], moving=[AMOUNT]), None),
+    ],
+)
+def test_a_verdict_that_is_not_green_names_a_mend(report: Report, mend: str | None) -> None:
+    """One that fits the cause: a person who is told to check an address that is right trusts no mend any more."""
+    last = [line.plain for line in lines(report)][-1]
+
+    assert last.count("mend: ") == (mend is not None)
+    assert (mend or "") in last
 
 
 def test_differences_stand_under_their_account() -> None:
@@ -67,7 +90,7 @@ def test_differences_stand_under_their_account() -> None:
         "✓ acct_b: 0 transactions on 0 days, Σ 0",
     ]
     assert printed[3:5] == ["✗ acct_\\x1b[31m", "    account: the bank has it, the mirror lacks it"]
-    assert printed[5].startswith("· 1 refused rows are in quarantine: ")
+    assert printed[5].startswith("· 1 refused row is in quarantine: ")
 
 
 def test_many_accounts_are_only_told_where_they_differ() -> None:
