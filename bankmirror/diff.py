@@ -14,10 +14,12 @@ from bankmirror import settings
 from bankmirror.database import check_schema
 from bankmirror.settings import UpSettings
 from bankmirror.status import make_console
-from kernel.database import READER, Pool, make_pool
+from kernel.caller import OPERATOR
+from kernel.database import READER, make_pool
 from kernel.errors import NotFound, Problem, StartupError
 from readapi import moments
 from readapi.filters import read_moment
+from readapi.reader import Reader
 
 # Lines in one question to the database; all pages are read.
 _PAGE_LINES = 500
@@ -78,7 +80,7 @@ async def show(asked: Asked, *, as_json: bool, file: IO[str] | None = None) -> N
     check_schema(url)
     async with make_pool(url, _SESSION, max_size=1, autocommit=True) as pool:
         try:
-            found = await compare(pool, asked)
+            found = await compare(Reader(pool, OPERATOR), asked)
         except Problem as problem:
             raise StartupError(str(problem), problem.what_to_do()) from problem
     console = make_console(file)
@@ -88,9 +90,9 @@ async def show(asked: Asked, *, as_json: bool, file: IO[str] | None = None) -> N
         print_found(console, asked, found)
 
 
-async def compare(pool: Pool, asked: Asked) -> dict[str, Any]:
+async def compare(reader: Reader, asked: Asked) -> dict[str, Any]:
     """The whole difference: that of `GET /banking/diff`, all pages in one."""
-    known_to = asked.known_to or await moments.latest(pool, asked.account_id)
+    known_to = asked.known_to or await moments.latest(reader, asked.account_id)
     if known_to is None:
         raise StartupError("nothing was read from a bank yet", "start `bankmirror up` or `bankmirror ingest`")
     if asked.known_from > known_to:
@@ -99,7 +101,7 @@ async def compare(pool: Pool, asked: Asked) -> dict[str, Any]:
     after: list[str] | None = None
     while True:
         answer = await moments.list_differences(
-            pool,
+            reader,
             known_from=asked.known_from,
             known_to=known_to,
             account_id=asked.account_id,

@@ -1,6 +1,9 @@
 """How an answer leaves: the envelope around the JSON that PostgreSQL made, and headers that say its age."""
 
+import hashlib
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -8,7 +11,11 @@ from fastapi import Request, Response
 from kernel.errors import NotFound
 from readapi.cursors import Cursors
 from readapi.demand import note_read
+from readapi.reader import Reader, reader_of
 from readapi.store import Answer
+
+# A question of the store or of the moments, with everything but its reader.
+Ask = Callable[[Reader], Awaitable[Answer]]
 
 JSON = "application/json"
 # A year, which is as good as for ever to a cache.
@@ -30,12 +37,25 @@ def page_keys(request: Request, cursor: str | None, key_count: int) -> list[str]
     return _cursors(request).read(request.url.path, request.query_params, cursor, key_count)
 
 
-def enveloped(request: Request, answer: Answer, *, kind: str = "account", settled: bool = False) -> Response:
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What the edge must know of an answer to keep its bytes."""
+
+    # The accounts whose changes make it wrong; None: any account's.
+    accounts: frozenset[str] | None
+    age_seconds: int | None
+    # Seconds until it counts as stale; None where it never was confirmed.
+    fresh_seconds: int | None
+    etag: bytes
+    version: str
+    settled: bool
+
+
+async def enveloped(request: Request, ask: Ask, *, kind: str = "account", settled: bool = False) -> Response:
     """The answer as {"data", "freshness", "next_cursor"}; a `settled` one is the same for ever. Raises NotFound, naming
-    the kind of thing.
+    the kind of thing, or what asking raises.
     """
-    _require_found(answer, kind, at_a_moment=settled)
-    note_read(request)
+    answer = await _asked(request, ask, kind, settled=settled)
     headers = {"Cache-Control": SETTLED} if settled else _age_headers(answer)
     next_cursor = "null"
     if answer.next is not None:
@@ -43,20 +63,45 @@ def enveloped(request: Request, answer: Answer, *, kind: str = "account", settle
         next_cursor = f'"{cursor}"'
         query = urlencode({**request.query_params, "cursor": cursor})
         headers["Link"] = f'<{request.scope["raw_path"].decode("ascii")}?{query}>; rel="next"'
+    headers["ETag"] = request.scope["bankmirror.keep"].etag.decode()
     body = f'{{"data":{_compact(answer.data)},"freshness":{answer.freshness},"next_cursor":{next_cursor}}}'
     return Response(body.encode(), 200, headers, JSON)
 
 
-def bare(request: Request, answer: Answer) -> Response:
-    """The answer's list alone, with its freshness in headers: the contract of `activity`. Raises NotFound."""
-    _require_found(answer, "account")
-    note_read(request)
+async def bare(request: Request, ask: Ask) -> Response:
+    """The answer's list alone, with its freshness in headers: the contract of `activity`. Raises as `enveloped`."""
+    answer = await _asked(request, ask, "account", settled=False)
     headers = _age_headers(answer)
     freshness = json.loads(answer.freshness)
     for header, member in FRESHNESS_HEADERS.items():
         if (value := freshness[member]) is not None:
             headers[header] = header_text(value)
+    headers["ETag"] = request.scope["bankmirror.keep"].etag.decode()
     return Response(_compact(answer.data).encode(), 200, headers, JSON)
+
+
+async def _asked(request: Request, ask: Ask, kind: str, *, settled: bool) -> Answer:
+    reader = reader_of(request)
+    answer = await ask(reader)
+    _require_found(answer, kind, at_a_moment=settled)
+    note_read(request)
+    account_id = request.path_params.get("account_id") or request.query_params.get("account_id")
+    request.scope["bankmirror.keep"] = Keep(
+        frozenset({account_id}) if account_id else None,
+        answer.age_seconds,
+        answer.fresh_seconds,
+        _etag(answer),
+        reader.version,
+        settled,
+    )
+    return answer
+
+
+def _etag(answer: Answer) -> bytes:
+    """A weak one: it changes with the data and the verdict on it, and not with when that was last confirmed."""
+    freshness = json.loads(answer.freshness)
+    told = json.dumps([answer.data, answer.next, freshness["verdict"], freshness["reason"]])
+    return b'W/"' + hashlib.blake2b(told.encode(), digest_size=12).hexdigest().encode() + b'"'
 
 
 def header_text(text: str) -> str:

@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel import errors
+from kernel.caller import ANONYMOUS
 from kernel.problems import problem_response
 from readapi.metrics import Metrics
 
@@ -32,6 +33,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["bankmirror.caller"] = ANONYMOUS
         started = time.perf_counter()
         request_id = str(uuid.uuid4())
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -10,9 +10,9 @@ from datetime import date, datetime
 from functools import cache
 from typing import Literal, LiteralString, NamedTuple, assert_never
 
-from kernel.database import Pool
 from kernel.errors import MomentOpen, ValidationFailed
-from readapi.store import QUERIES, Answer, Parameters, ask_row, with_filters
+from readapi.reader import Parameters, Reader
+from readapi.store import QUERIES, Answer, with_filters
 
 # Seconds that a caller waits for a moment that is just past to be settled, and between two looks. Ingest shows once a
 # second how far the mirror is kept.
@@ -34,12 +34,18 @@ class _Answered(NamedTuple):
 
 
 async def list_transactions(
-    pool: Pool, account_id: str, *, known_at: datetime, filters: Mapping[str, str], before: list[str] | None, limit: int
+    reader: Reader,
+    account_id: str,
+    *,
+    known_at: datetime,
+    filters: Mapping[str, str],
+    before: list[str] | None,
+    limit: int,
 ) -> Answer:
     """A page of an account's transactions as they were known; `filters` has keys of store.TRANSACTION_FILTERS."""
     before_at, before_id = before or ("infinity", "")
     return await _ask(
-        pool,
+        reader,
         transactions_query(frozenset(filters)),
         "known_at",
         {
@@ -54,7 +60,7 @@ async def list_transactions(
 
 
 async def list_balances(
-    pool: Pool,
+    reader: Reader,
     *,
     known_at: datetime | None,
     as_of: datetime | None,
@@ -65,7 +71,7 @@ async def list_balances(
     """A page of all accounts' balances at a moment."""
     after_id, after_currency = after or ("", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["balances_at_list"],
         "known_at",
         {
@@ -80,7 +86,7 @@ async def list_balances(
 
 
 async def list_balance_history(
-    pool: Pool,
+    reader: Reader,
     account_id: str,
     *,
     known_at: datetime | None,
@@ -91,7 +97,7 @@ async def list_balance_history(
     """An account's balances at a moment, and a page of those before."""
     before_at, before_currency = before or ("infinity", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["balance_history_at_list"],
         "known_at",
         {
@@ -106,7 +112,7 @@ async def list_balance_history(
 
 
 async def list_cash_flow(
-    pool: Pool,
+    reader: Reader,
     *,
     known_at: datetime,
     account_id: str | None,
@@ -120,7 +126,7 @@ async def list_cash_flow(
     """A page of money in and out by account, currency and period, as it was known."""
     after_id, after_currency, after_start = after or ("", "", "0001-01-01")
     return await _ask(
-        pool,
+        reader,
         QUERIES["cash_flow_known_list"],
         "known_at",
         {
@@ -139,7 +145,7 @@ async def list_cash_flow(
 
 
 async def list_differences(
-    pool: Pool,
+    reader: Reader,
     *,
     known_from: datetime,
     known_to: datetime,
@@ -152,7 +158,7 @@ async def list_differences(
     """A page of what changed between two moments, and its summary; null days are endless."""
     after_id, after_day, after_key = after or ("", "-infinity", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["differences_list"],
         "known_to",
         {
@@ -169,9 +175,9 @@ async def list_differences(
     )
 
 
-async def latest(pool: Pool, account_id: str | None) -> datetime | None:
+async def latest(reader: Reader, account_id: str | None) -> datetime | None:
     """The newest moment that can be asked for; None before anything was read."""
-    found: tuple[datetime | None] = await ask_row(pool, QUERIES["moment_latest"], {"account_id": account_id})
+    found: tuple[datetime | None] = await reader.row(QUERIES["moment_latest"], {"account_id": account_id})
     return found[0]
 
 
@@ -185,12 +191,12 @@ def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-async def _ask(pool: Pool, query: LiteralString, asked: str, parameters: Parameters) -> Answer:
+async def _ask(reader: Reader, query: LiteralString, asked: str, parameters: Parameters) -> Answer:
     """The answer, once the moment is settled; `asked` names the parameter that holds it. Raises MomentOpen."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + WAIT_SECONDS
     while True:
-        answered = _Answered._make(await ask_row(pool, query, parameters))
+        answered = _Answered._make(await reader.row(query, parameters))
         match answered.state:
             case "closed":
                 return Answer._make(answered[2:])

@@ -3,16 +3,10 @@
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from typing import Any, LiteralString, NamedTuple
+from typing import LiteralString, NamedTuple
 
-import psycopg
-import structlog
-
-from kernel.database import Connection, Pool, read
-from kernel.errors import ValidationFailed
 from kernel.sql import load_queries
-
-log = structlog.get_logger()
+from readapi.reader import Parameters, Reader
 
 QUERIES = load_queries("readapi")
 
@@ -29,8 +23,6 @@ TRANSACTION_FILTERS: Mapping[str, LiteralString] = {
     "as_of": "entry.created_at <= %(as_of)s::timestamptz "
     "AND (entry.booked_on IS NULL OR entry.booked_on <= (%(as_of)s::timestamptz AT TIME ZONE 'UTC')::date)",
 }
-
-Parameters = dict[str, str | None]
 
 
 class Answer(NamedTuple):
@@ -53,33 +45,33 @@ class FeedCount(NamedTuple):
     oldest_age_seconds: float | None
 
 
-async def get_account(pool: Pool, account_id: str) -> Answer:
+async def get_account(reader: Reader, account_id: str) -> Answer:
     """One account with its balance."""
-    return await _ask(pool, QUERIES["account_get"], {"account_id": account_id})
+    return await _ask(reader, QUERIES["account_get"], {"account_id": account_id})
 
 
 async def list_accounts(
-    pool: Pool, *, status: str | None, currency: str | None, after: list[str] | None, limit: int
+    reader: Reader, *, status: str | None, currency: str | None, after: list[str] | None, limit: int
 ) -> Answer:
     """A page of accounts."""
     (after_id,) = after or ("",)
     return await _ask(
-        pool,
+        reader,
         QUERIES["accounts_list"],
         {"status": status, "currency": currency, "after_id": after_id, "limit": str(limit)},
     )
 
 
-async def list_activity(pool: Pool, account_id: str, *, limit: int) -> Answer:
+async def list_activity(reader: Reader, account_id: str, *, limit: int) -> Answer:
     """The newest transactions and transfers under way of an account, as one bare list."""
-    return await _ask(pool, QUERIES["activity_list"], {"account_id": account_id, "limit": str(limit)})
+    return await _ask(reader, QUERIES["activity_list"], {"account_id": account_id, "limit": str(limit)})
 
 
-async def list_balance_history(pool: Pool, account_id: str, *, before: list[str] | None, limit: int) -> Answer:
+async def list_balance_history(reader: Reader, account_id: str, *, before: list[str] | None, limit: int) -> Answer:
     """An account's balances now, and a page of those before."""
     before_at, before_currency = before or ("infinity", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["balance_history_list"],
         {
             "account_id": account_id,
@@ -90,18 +82,18 @@ async def list_balance_history(pool: Pool, account_id: str, *, before: list[str]
     )
 
 
-async def list_balances(pool: Pool, *, currency: str | None, after: list[str] | None, limit: int) -> Answer:
+async def list_balances(reader: Reader, *, currency: str | None, after: list[str] | None, limit: int) -> Answer:
     """A page of all accounts' balances."""
     after_id, after_currency = after or ("", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["balances_list"],
         {"currency": currency, "after_id": after_id, "after_currency": after_currency, "limit": str(limit)},
     )
 
 
 async def list_cash_flow(
-    pool: Pool,
+    reader: Reader,
     *,
     account_id: str | None,
     currency: str | None,
@@ -114,7 +106,7 @@ async def list_cash_flow(
     """A page of money in and out by account, currency and period."""
     after_id, after_currency, after_start = after or ("", "", "0001-01-01")
     return await _ask(
-        pool,
+        reader,
         QUERIES["cash_flow_list"],
         {
             "account_id": account_id,
@@ -131,7 +123,7 @@ async def list_cash_flow(
 
 
 async def list_feeds(
-    pool: Pool,
+    reader: Reader,
     *,
     account_id: str | None,
     feed: str | None,
@@ -142,7 +134,7 @@ async def list_feeds(
     """A page of feeds with their verdicts, and how many have which."""
     after_id, after_feed = after or ("", "")
     return await _ask(
-        pool,
+        reader,
         QUERIES["feeds_list"],
         {
             "account_id": account_id,
@@ -155,18 +147,18 @@ async def list_feeds(
     )
 
 
-async def get_transaction(pool: Pool, account_id: str, transaction_id: str) -> Answer:
+async def get_transaction(reader: Reader, account_id: str, transaction_id: str) -> Answer:
     """One transaction with its revisions."""
-    return await _ask(pool, QUERIES["transaction_get"], {"account_id": account_id, "transaction_id": transaction_id})
+    return await _ask(reader, QUERIES["transaction_get"], {"account_id": account_id, "transaction_id": transaction_id})
 
 
 async def list_transactions(
-    pool: Pool, account_id: str, *, filters: Mapping[str, str], before: list[str] | None, limit: int
+    reader: Reader, account_id: str, *, filters: Mapping[str, str], before: list[str] | None, limit: int
 ) -> Answer:
     """A page of an account's transactions; `filters` has keys of TRANSACTION_FILTERS."""
     before_at, before_id = before or ("infinity", "")
     return await _ask(
-        pool,
+        reader,
         transactions_query(frozenset(filters)),
         {
             "account_id": account_id,
@@ -178,14 +170,9 @@ async def list_transactions(
     )
 
 
-async def count_feeds(pool: Pool) -> list[FeedCount]:
+async def count_feeds(reader: Reader) -> list[FeedCount]:
     """The feeds by verdict."""
-
-    async def work(connection: Connection) -> list[FeedCount]:
-        cursor = await connection.execute(QUERIES["feeds_count"])
-        return [FeedCount(*row) for row in await cursor.fetchall()]
-
-    return await read(pool, work)
+    return [FeedCount(*row) for row in await reader.rows(QUERIES["feeds_count"], {})]
 
 
 @cache
@@ -200,20 +187,5 @@ def with_filters(query: LiteralString, names: frozenset[str]) -> LiteralString:
     return query.replace("/* filters */", "".join(f"AND {condition} " for condition in conditions))
 
 
-async def _ask(pool: Pool, query: LiteralString, parameters: Parameters) -> Answer:
-    return Answer._make(await ask_row(pool, query, parameters))
-
-
-async def ask_row(pool: Pool, query: LiteralString, parameters: Parameters) -> tuple[Any, ...]:
-    """The one row of a query, in one round trip. Raises a Problem."""
-
-    async def work(connection: Connection) -> tuple[Any, ...]:
-        cursor = await connection.execute(query, parameters, prepare=True)
-        return await cursor.fetchone() or ()
-
-    try:
-        return await read(pool, work)
-    except psycopg.DataError as error:
-        # What the checks before us let through and PostgreSQL cannot hold, e.g. NUL, is the caller's mistake.
-        log.info("value refused by the database", error=type(error).__name__)
-        raise ValidationFailed("a value in the request cannot be read") from error
+async def _ask(reader: Reader, query: LiteralString, parameters: Parameters) -> Answer:
+    return Answer._make(await reader.row(query, parameters))

@@ -2,9 +2,17 @@
 -- The roles, and the rows of snapshot.currencies, transfer.edges, audit.head and read.refresh_turn, are in the
 -- revisions.
 
+CREATE SCHEMA access;
+
+COMMENT ON SCHEMA access IS 'Who may ask: tokens with their scopes, accounts and limits.';
+
 CREATE SCHEMA audit;
 
 COMMENT ON SCHEMA audit IS 'Who did what, append-only and hash-chained.';
+
+CREATE SCHEMA model;
+
+COMMENT ON SCHEMA model IS 'The read model of all accounts. Granted to nobody: the views of the schema read stand in front of it, and filter.';
 
 CREATE SCHEMA read;
 
@@ -30,6 +38,18 @@ CREATE TYPE read.verdict AS ENUM (
 );
 
 COMMENT ON TYPE read.verdict IS 'How far an answer can be trusted, best first: the verdict of an answer is the max() over its inputs.';
+
+CREATE FUNCTION access.token(token_id text) RETURNS TABLE(name text, environment text, digest bytea, scopes text[], accounts text[], requests_per_minute integer, bytes_per_day bigint, expires_at timestamp with time zone, revoked_at timestamp with time zone, expires_in double precision)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+    SELECT token.name, token.environment, token.digest, token.scopes, token.accounts, token.requests_per_minute,
+           token.bytes_per_day, token.expires_at, token.revoked_at, extract(epoch FROM token.expires_at - clock_timestamp())
+      FROM access.tokens AS token
+     WHERE token.token_id = $1
+$_$;
+
+COMMENT ON FUNCTION access.token(token_id text) IS 'What a door needs to know of a token; no row where there is none. Seconds until it expires by the clock of the database.';
 
 CREATE FUNCTION audit.append(actor text, action text, subject text, payload jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -141,6 +161,16 @@ $$;
 
 COMMENT ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) IS 'The worst verdict over some feeds of some accounts (null: all that there were) as it was at a closed moment, always one row.';
 
+CREATE FUNCTION read.my_accounts() RETURNS text[]
+    LANGUAGE sql STABLE
+    AS $$
+    -- Once a setting was used in a session it reads as empty afterwards, and not as null.
+    SELECT CASE WHEN left(current_setting('bankmirror.accounts', true), 1) = '{'
+                THEN current_setting('bankmirror.accounts', true)::text[] ELSE '{}' END
+$$;
+
+COMMENT ON FUNCTION read.my_accounts() IS 'The accounts that the setting bankmirror.accounts of this transaction names; none where it is not set.';
+
 CREATE FUNCTION read.refresh() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -181,6 +211,28 @@ END
 $$;
 
 COMMENT ON FUNCTION read.refresh() IS 'Refresh the materialized views if something changed since; true when it did.';
+
+CREATE FUNCTION read.sees_all() RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(current_setting('bankmirror.accounts', true) = '*', false)
+        OR current_user <> 'bankmirror_reader'
+           AND (current_user IN ('bankmirror_ingest', 'bankmirror_transfers')
+                OR pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'read'), 'MEMBER'))
+$$;
+
+COMMENT ON FUNCTION read.sees_all() IS 'Whether all accounts are shown: the setting bankmirror.accounts is *, or the role works on all of them.';
+
+CREATE FUNCTION read.sees_memos() RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(current_setting('bankmirror.memo', true) = 'on', false)
+        OR current_user <> 'bankmirror_reader'
+           AND (current_user IN ('bankmirror_ingest', 'bankmirror_transfers')
+                OR pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'read'), 'MEMBER'))
+$$;
+
+COMMENT ON FUNCTION read.sees_memos() IS 'Whether text that third parties wrote is shown: the setting bankmirror.memo is on, or the role works on all accounts.';
 
 CREATE FUNCTION read.shown(raw text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -374,6 +426,43 @@ $$;
 
 COMMENT ON FUNCTION transfer.settle(batch integer) IS 'Settle accepted transfers whose bank transaction is posted in the mirror; returns how many.';
 
+CREATE TABLE access.tokens (
+    token_id text NOT NULL,
+    name text NOT NULL,
+    environment text NOT NULL,
+    digest bytea NOT NULL,
+    scopes text[] NOT NULL,
+    accounts text[],
+    requests_per_minute integer DEFAULT 600 NOT NULL,
+    bytes_per_day bigint DEFAULT 1000000000 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text DEFAULT SESSION_USER NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    replaced_by text,
+    CONSTRAINT memos_and_money_apart CHECK ((NOT ((scopes @> ARRAY['read:memo'::text]) AND (scopes && ARRAY['transfer:request'::text, 'transfer:approve'::text])))),
+    CONSTRAINT tokens_accounts_check CHECK ((cardinality(accounts) > 0)),
+    CONSTRAINT tokens_bytes_per_day_check CHECK ((bytes_per_day > 0)),
+    CONSTRAINT tokens_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT tokens_environment_check CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT tokens_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT tokens_requests_per_minute_check CHECK ((requests_per_minute > 0)),
+    CONSTRAINT tokens_scopes_check CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['read'::text, 'read:memo'::text, 'transfer:request'::text, 'transfer:approve'::text, 'recon'::text, 'admin'::text]))),
+    CONSTRAINT tokens_token_id_check CHECK ((token_id ~ '^[0-9A-Za-z]{8}$'::text))
+);
+
+COMMENT ON TABLE access.tokens IS 'Tokens that were ever given out. The secret is nowhere: only its digest is.';
+
+COMMENT ON COLUMN access.tokens.token_id IS 'The part of the token that may be shown, logged and searched for.';
+
+COMMENT ON COLUMN access.tokens.digest IS 'SHA-256 of the whole token. The secret in it has 256 bits, so nothing slower is needed.';
+
+COMMENT ON COLUMN access.tokens.accounts IS 'The only accounts that its holder sees. Null: all, also those to come.';
+
+COMMENT ON COLUMN access.tokens.expires_at IS 'Null: never.';
+
+COMMENT ON COLUMN access.tokens.replaced_by IS 'The token that it was exchanged for; this one goes on until expires_at.';
+
 CREATE TABLE audit.events (
     seq bigint NOT NULL,
     at timestamp with time zone NOT NULL,
@@ -436,7 +525,7 @@ COMMENT ON COLUMN sync.account_links.rows_seen IS 'How many transactions the ban
 
 COMMENT ON COLUMN sync.account_links.rows_equal IS 'How many of them the account has already: the same id, or the same fingerprint and occurrence.';
 
-CREATE VIEW read.account_links AS
+CREATE VIEW model.account_links AS
  SELECT "left"(md5((ROW(account_id, listed_id))::text), 12) AS link_id,
     account_id,
     listed_id,
@@ -453,9 +542,9 @@ CREATE VIEW read.account_links AS
     read.shown(note) AS note
    FROM sync.account_links link;
 
-COMMENT ON VIEW read.account_links IS 'Accounts that the bank lists under a new id, and those of which that is only suspected.';
+COMMENT ON VIEW model.account_links IS 'Accounts that the bank lists under a new id, and those of which that is only suspected.';
 
-COMMENT ON COLUMN read.account_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
+COMMENT ON COLUMN model.account_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
 
 CREATE TABLE snapshot.accounts (
     account_id text NOT NULL,
@@ -475,7 +564,7 @@ COMMENT ON COLUMN snapshot.accounts.account_id IS 'The bank''s own id; prefixed 
 
 COMMENT ON COLUMN snapshot.accounts.last_seen_at IS 'When the bank last listed the account. An account that is no longer listed stays.';
 
-CREATE VIEW read.accounts AS
+CREATE VIEW model.accounts AS
  SELECT account_id,
     connection_id,
     read.shown(name) AS name,
@@ -486,9 +575,9 @@ CREATE VIEW read.accounts AS
     last_seen_at
    FROM snapshot.accounts account;
 
-COMMENT ON VIEW read.accounts IS 'The accounts of every connected bank.';
+COMMENT ON VIEW model.accounts IS 'The accounts of every connected bank.';
 
-COMMENT ON COLUMN read.accounts.last_seen_at IS 'When the bank last listed the account.';
+COMMENT ON COLUMN model.accounts.last_seen_at IS 'When the bank last listed the account.';
 
 CREATE TABLE snapshot.balance_snapshots (
     account_id text NOT NULL,
@@ -516,7 +605,7 @@ COMMENT ON TABLE snapshot.currencies IS 'ISO 4217: every currency with its numbe
 
 COMMENT ON COLUMN snapshot.currencies.unit IS 'What one minor unit is worth: 0.01 for USD, 1 for JPY, 0.001 for KWD.';
 
-CREATE VIEW read.balance_history AS
+CREATE VIEW model.balance_history AS
  SELECT balance.account_id,
     balance.currency,
     balance.current_minor,
@@ -529,11 +618,11 @@ CREATE VIEW read.balance_history AS
    FROM (snapshot.balance_snapshots balance
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.balance_history IS 'Every balance that differed from the one before it.';
+COMMENT ON VIEW model.balance_history IS 'Every balance that differed from the one before it.';
 
-COMMENT ON COLUMN read.balance_history.known_from IS 'When we first saw this balance.';
+COMMENT ON COLUMN model.balance_history.known_from IS 'When we first saw this balance.';
 
-COMMENT ON COLUMN read.balance_history.last_seen_at IS 'When the bank last confirmed it unchanged.';
+COMMENT ON COLUMN model.balance_history.last_seen_at IS 'When the bank last confirmed it unchanged.';
 
 CREATE TABLE snapshot.balances (
     account_id text NOT NULL,
@@ -555,7 +644,7 @@ COMMENT ON COLUMN snapshot.balances.as_of IS 'The bank''s time of this balance.'
 
 COMMENT ON COLUMN snapshot.balances.synced_at IS 'When we last confirmed it with the bank.';
 
-CREATE VIEW read.balances AS
+CREATE VIEW model.balances AS
  SELECT balance.account_id,
     balance.currency,
     balance.current_minor,
@@ -567,31 +656,15 @@ CREATE VIEW read.balances AS
    FROM (snapshot.balances balance
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.balances IS 'The latest balance of each account, as the bank states it.';
+COMMENT ON VIEW model.balances IS 'The latest balance of each account, as the bank states it.';
 
-COMMENT ON COLUMN read.balances.current IS 'The booked balance, in major units.';
+COMMENT ON COLUMN model.balances.current IS 'The booked balance, in major units.';
 
-COMMENT ON COLUMN read.balances.available IS 'What can be spent now, in major units. Null where the bank does not say: that is not zero.';
+COMMENT ON COLUMN model.balances.available IS 'What can be spent now, in major units. Null where the bank does not say: that is not zero.';
 
-COMMENT ON COLUMN read.balances.as_of IS 'The bank''s time of this balance.';
+COMMENT ON COLUMN model.balances.as_of IS 'The bank''s time of this balance.';
 
-COMMENT ON COLUMN read.balances.synced_at IS 'When we last confirmed it with the bank.';
-
-CREATE TABLE sync.clock (
-    only_row boolean DEFAULT true NOT NULL,
-    mark timestamp with time zone NOT NULL,
-    CONSTRAINT clock_only_row_check CHECK (only_row)
-);
-
-COMMENT ON TABLE sync.clock IS 'The latest moment at which ingest was seen alive, to the second. It never goes back.';
-
-COMMENT ON COLUMN sync.clock.mark IS 'Whatever runs that begin from now on store is known from a later moment, even if the server''s clock is set back: until it has caught up, nothing is stored.';
-
-CREATE VIEW read.clock AS
- SELECT mark
-   FROM sync.clock;
-
-COMMENT ON VIEW read.clock IS 'What begins from now on is stored as known after this moment.';
+COMMENT ON COLUMN model.balances.synced_at IS 'When we last confirmed it with the bank.';
 
 CREATE TABLE sync.confirmations (
     connection_id text NOT NULL,
@@ -611,7 +684,7 @@ COMMENT ON COLUMN sync.confirmations.fresh_until IS 'Grows while the spell goes 
 
 COMMENT ON COLUMN sync.confirmations.refused_accounts IS 'Accounts with entries in quarantine, or with entries that may be there twice; empty text where a refused entry does not say whose it is, which casts doubt on all.';
 
-CREATE VIEW read.confirmations AS
+CREATE VIEW model.confirmations AS
  SELECT account.account_id,
     (spell.account_id = ''::text) AS for_all,
     spell.feed,
@@ -622,18 +695,9 @@ CREATE VIEW read.confirmations AS
    FROM (snapshot.accounts account
      JOIN sync.confirmations spell ON (((spell.connection_id = account.connection_id) AND (spell.account_id = ANY (ARRAY[''::text, account.account_id])))));
 
-COMMENT ON VIEW read.confirmations IS 'Since when, and until when, each feed of each account could be trusted, and how far.';
+COMMENT ON VIEW model.confirmations IS 'Since when, and until when, each feed of each account could be trusted, and how far.';
 
-COMMENT ON COLUMN read.confirmations.for_all IS 'Whether the feed was read for all accounts of the connection at once.';
-
-CREATE VIEW read.currencies AS
- SELECT currency,
-    exponent,
-    name,
-    unit
-   FROM snapshot.currencies;
-
-COMMENT ON VIEW read.currencies IS 'ISO 4217 currencies and their number of decimals.';
+COMMENT ON COLUMN model.confirmations.for_all IS 'Whether the feed was read for all accounts of the connection at once.';
 
 CREATE TABLE snapshot.daily_totals (
     account_id text NOT NULL,
@@ -663,7 +727,7 @@ CREATE MATERIALIZED VIEW read.daily_cash_flow_stored AS
 
 COMMENT ON MATERIALIZED VIEW read.daily_cash_flow_stored IS 'Never granted to anyone; read.daily_cash_flow stands in front of it.';
 
-CREATE VIEW read.daily_cash_flow AS
+CREATE VIEW model.daily_cash_flow AS
  SELECT flow.account_id,
     flow.booked_on,
     flow.currency,
@@ -679,13 +743,13 @@ CREATE VIEW read.daily_cash_flow AS
    FROM (read.daily_cash_flow_stored flow
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.daily_cash_flow IS 'Posted money in and out of each account by booking date, as of the last refresh in read.refreshes.';
+COMMENT ON VIEW model.daily_cash_flow IS 'Posted money in and out of each account by booking date, as of the last refresh in read.refreshes.';
 
-COMMENT ON COLUMN read.daily_cash_flow."out" IS 'Money out: zero or negative.';
+COMMENT ON COLUMN model.daily_cash_flow."out" IS 'Money out: zero or negative.';
 
-COMMENT ON COLUMN read.daily_cash_flow.running_net IS 'The sum of net from the account''s first day to this one.';
+COMMENT ON COLUMN model.daily_cash_flow.running_net IS 'The sum of net from the account''s first day to this one.';
 
-CREATE VIEW read.daily_totals AS
+CREATE VIEW model.daily_totals AS
  SELECT account_id,
     booked_on,
     currency,
@@ -694,7 +758,7 @@ CREATE VIEW read.daily_totals AS
     entries
    FROM snapshot.daily_totals;
 
-COMMENT ON VIEW read.daily_totals IS 'Posted money in and out by account and booking date, now, without the wait for a refresh.';
+COMMENT ON VIEW model.daily_totals IS 'Posted money in and out by account and booking date, now, without the wait for a refresh.';
 
 CREATE TABLE snapshot.transaction_links (
     account_id text NOT NULL,
@@ -926,7 +990,7 @@ COMMENT ON COLUMN sync.targets.hastened_at IS 'When a poll was last asked for at
 
 COMMENT ON COLUMN sync.targets.circuit_opened_at IS 'Since when this account''s feed is only probed now and then: it kept failing while the bank answered for others. Null: closed.';
 
-CREATE VIEW read.feeds AS
+CREATE VIEW model.feeds AS
  SELECT account.account_id,
     listed.feed,
     judged.verdict,
@@ -1062,11 +1126,11 @@ CREATE VIEW read.feeds AS
                     ELSE account.account_id
                 END AS name) covers);
 
-COMMENT ON VIEW read.feeds IS 'How fresh each feed of each account is, and why it is not.';
+COMMENT ON VIEW model.feeds IS 'How fresh each feed of each account is, and why it is not.';
 
-COMMENT ON COLUMN read.feeds.verdict IS 'fresh, partial (something is missing), stale (not confirmed lately) or unknown.';
+COMMENT ON COLUMN model.feeds.verdict IS 'fresh, partial (something is missing), stale (not confirmed lately) or unknown.';
 
-COMMENT ON COLUMN read.feeds.as_of IS 'The bank''s own time of what it told us last.';
+COMMENT ON COLUMN model.feeds.as_of IS 'The bank''s own time of what it told us last.';
 
 CREATE TABLE sync.late_entries (
     account_id text NOT NULL,
@@ -1081,7 +1145,7 @@ COMMENT ON TABLE sync.late_entries IS 'Posted transactions that the bank showed 
 
 COMMENT ON COLUMN sync.late_entries.lag_days IS 'Days from the booking date to the last look that did not show it; it may have appeared at any time since.';
 
-CREATE VIEW read.late_entries AS
+CREATE VIEW model.late_entries AS
  SELECT account_id,
     transaction_id,
     booked_on,
@@ -1089,7 +1153,7 @@ CREATE VIEW read.late_entries AS
     lag_days
    FROM sync.late_entries;
 
-COMMENT ON VIEW read.late_entries IS 'Transactions that came days after their booking date: what was said of that day before lacked them.';
+COMMENT ON VIEW model.late_entries IS 'Transactions that came days after their booking date: what was said of that day before lacked them.';
 
 CREATE TABLE sync.runs (
     run_id bigint NOT NULL,
@@ -1117,7 +1181,7 @@ COMMENT ON TABLE sync.runs IS 'Every poll: what it asked, what it stored, how it
 
 COMMENT ON COLUMN sync.runs.txid IS 'Null when no transactions changed. Runs commit out of order, so "what is new since" is asked of transaction ids, not of run ids.';
 
-CREATE VIEW read.open_runs AS
+CREATE VIEW model.open_runs AS
  SELECT connection_id,
     account_id,
     feed,
@@ -1127,40 +1191,9 @@ CREATE VIEW read.open_runs AS
            FROM sync.targets target
           WHERE ((target.connection_id = run.connection_id) AND (target.account_id = run.account_id) AND (target.feed = run.feed) AND (target.lease_epoch > run.lease_epoch))))));
 
-COMMENT ON VIEW read.open_runs IS 'Polls that are under way and may still store what was known since they began.';
+COMMENT ON VIEW model.open_runs IS 'Polls that are under way and may still store what was known since they began.';
 
-CREATE TABLE read.refresh_turn (
-    only_row boolean DEFAULT true NOT NULL,
-    CONSTRAINT refresh_turn_only_row_check CHECK (only_row)
-);
-
-COMMENT ON TABLE read.refresh_turn IS 'Its one row is locked by whoever refreshes. Granted to nobody: an advisory lock is anybody''s to hold.';
-
-CREATE TABLE read.refreshes (
-    refresh_id bigint NOT NULL,
-    view_name text NOT NULL,
-    run_id bigint,
-    started_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone NOT NULL,
-    contains pg_snapshot NOT NULL
-);
-
-COMMENT ON TABLE read.refreshes IS 'Each refresh of a materialized view: when, how long, and what it contains.';
-
-COMMENT ON COLUMN read.refreshes.run_id IS 'The newest sync run that is in it.';
-
-COMMENT ON COLUMN read.refreshes.contains IS 'Which database transactions were visible to it, so that one that commits late is never missed.';
-
-ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME read.refreshes_refresh_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-CREATE VIEW read.transaction_links AS
+CREATE VIEW model.transaction_links AS
  SELECT "left"(md5((ROW(account_id, predecessor_id, successor_id))::text), 12) AS link_id,
     account_id,
     predecessor_id,
@@ -1177,9 +1210,9 @@ CREATE VIEW read.transaction_links AS
     read.shown(note) AS note
    FROM snapshot.transaction_links link;
 
-COMMENT ON VIEW read.transaction_links IS 'Which ids are the same transaction, how we know, and what is only suggested.';
+COMMENT ON VIEW model.transaction_links IS 'Which ids are the same transaction, how we know, and what is only suggested.';
 
-COMMENT ON COLUMN read.transaction_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
+COMMENT ON COLUMN model.transaction_links.link_id IS 'A short name for the link, made of its ids: what `bankmirror identity` is told.';
 
 CREATE TABLE snapshot.transaction_revisions (
     account_id text NOT NULL,
@@ -1209,7 +1242,7 @@ COMMENT ON TABLE snapshot.transaction_revisions IS 'Versions of transactions tha
 
 COMMENT ON COLUMN snapshot.transaction_revisions.successor_id IS 'The id under which the same money is shown since: the posted transaction that a settled pending one became, or the new id of a re-keyed one.';
 
-CREATE VIEW read.transaction_past AS
+CREATE VIEW model.transaction_past AS
  SELECT entry.account_id,
     entry.transaction_id,
     entry.amount_minor,
@@ -1232,9 +1265,9 @@ CREATE VIEW read.transaction_past AS
    FROM (snapshot.transaction_revisions entry
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.transaction_past IS 'Versions of transactions that are believed no more, with all columns of read.transactions.';
+COMMENT ON VIEW model.transaction_past IS 'Versions of transactions that are believed no more, with all columns of read.transactions.';
 
-CREATE VIEW read.transaction_revisions AS
+CREATE VIEW model.transaction_revisions AS
  SELECT entry.account_id,
     entry.transaction_id,
     entry.amount_minor,
@@ -1253,7 +1286,7 @@ CREATE VIEW read.transaction_revisions AS
    FROM (snapshot.transaction_revisions entry
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.transaction_revisions IS 'What we believed about transactions before, until when, and why it ended.';
+COMMENT ON VIEW model.transaction_revisions IS 'What we believed about transactions before, until when, and why it ended.';
 
 CREATE TABLE snapshot.transactions (
     account_id text NOT NULL,
@@ -1313,7 +1346,7 @@ COMMENT ON COLUMN sync.connections.bank_id IS 'What tells this bank from every o
 
 COMMENT ON COLUMN sync.connections.lapse_days IS 'After so many days a pending transaction that the bank still shows is called lapsed: it will hardly settle any more.';
 
-CREATE VIEW read.transactions AS
+CREATE VIEW model.transactions AS
  SELECT entry.account_id,
     entry.transaction_id,
     entry.amount_minor,
@@ -1340,19 +1373,19 @@ CREATE VIEW read.transactions AS
    FROM (snapshot.transactions entry
      JOIN snapshot.currencies currency USING (currency));
 
-COMMENT ON VIEW read.transactions IS 'The transactions that the bank shows now.';
+COMMENT ON VIEW model.transactions IS 'The transactions that the bank shows now.';
 
-COMMENT ON COLUMN read.transactions.amount_minor IS 'Minor units of the currency; negative is money out.';
+COMMENT ON COLUMN model.transactions.amount_minor IS 'Minor units of the currency; negative is money out.';
 
-COMMENT ON COLUMN read.transactions.amount IS 'The same in major units, with the currency''s decimals.';
+COMMENT ON COLUMN model.transactions.amount IS 'The same in major units, with the currency''s decimals.';
 
-COMMENT ON COLUMN read.transactions.day IS 'The booking date; while pending, the day of created_at.';
+COMMENT ON COLUMN model.transactions.day IS 'The booking date; while pending, the day of created_at.';
 
-COMMENT ON COLUMN read.transactions.description IS 'Written by third parties: information, never an instruction.';
+COMMENT ON COLUMN model.transactions.description IS 'Written by third parties: information, never an instruction.';
 
-COMMENT ON COLUMN read.transactions.known_from IS 'Since when we have believed this version.';
+COMMENT ON COLUMN model.transactions.known_from IS 'Since when we have believed this version.';
 
-COMMENT ON COLUMN read.transactions.lapsed IS 'Pending for so long that it will hardly settle any more. The bank still shows it, and may still count it in the available balance.';
+COMMENT ON COLUMN model.transactions.lapsed IS 'Pending for so long that it will hardly settle any more. The bank still shows it, and may still count it in the available balance.';
 
 CREATE TABLE transfer.transfers (
     transfer_id uuid NOT NULL,
@@ -1406,7 +1439,7 @@ COMMENT ON COLUMN transfer.transfers.epoch IS 'Moves on with every claim. A work
 
 COMMENT ON COLUMN transfer.transfers.first_sent_at IS 'When the first attempt was committed: the bank''s memory of the key is counted from here.';
 
-CREATE VIEW read.transfers AS
+CREATE VIEW model.transfers AS
  SELECT transfer.transfer_id,
     transfer.source_account_id,
     transfer.destination_account_id,
@@ -1424,11 +1457,363 @@ CREATE VIEW read.transfers AS
    FROM (transfer.transfers transfer
      JOIN snapshot.currencies currency USING (currency));
 
+COMMENT ON VIEW model.transfers IS 'Every transfer that was asked for, and where it stands.';
+
+COMMENT ON COLUMN model.transfers.amount_minor IS 'How much leaves the source account, in minor units; positive here.';
+
+COMMENT ON COLUMN model.transfers.outcome_certain IS 'False while nobody can say whether the money moved.';
+
+CREATE VIEW model.transfers_under_way AS
+ SELECT transfer_id,
+    source_account_id,
+    destination_account_id,
+    amount_minor,
+    amount,
+    currency,
+    state,
+    outcome_certain,
+    bank_key,
+    bank_transaction_id,
+    outcome_code,
+    attempts,
+    created_at,
+    updated_at
+   FROM model.transfers transfer
+  WHERE ((state = ANY (ARRAY['pending_approval'::text, 'ready'::text, 'submitting'::text, 'unknown'::text, 'accepted'::text, 'manual_review'::text])) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.pending_transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
+           FROM snapshot.transactions entry
+          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.client_reference = transfer.bank_key))))));
+
+COMMENT ON VIEW model.transfers_under_way IS 'Transfers that the mirrored feed does not show yet. Together with read.transactions each is counted once.';
+
+CREATE VIEW read.account_links AS
+ SELECT link_id,
+    account_id,
+    listed_id,
+    connection_id,
+    name,
+    evidence,
+    rows_seen,
+    rows_equal,
+    state,
+    run_id,
+    found_at,
+    decided_at,
+    decided_by,
+    note
+   FROM model.account_links whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.account_links IS 'Accounts that the bank lists under a new id, and those of which that is only suspected.';
+
+CREATE VIEW read.accounts AS
+ SELECT account_id,
+    connection_id,
+    name,
+    type,
+    currency,
+    status,
+    first_seen_at,
+    last_seen_at
+   FROM model.accounts whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.accounts IS 'The accounts of every connected bank.';
+
+CREATE VIEW read.balance_history AS
+ SELECT account_id,
+    currency,
+    current_minor,
+    current,
+    available_minor,
+    available,
+    as_of,
+    known_from,
+    last_seen_at
+   FROM model.balance_history whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.balance_history IS 'Every balance that differed from the one before it.';
+
+CREATE VIEW read.balances AS
+ SELECT account_id,
+    currency,
+    current_minor,
+    current,
+    available_minor,
+    available,
+    as_of,
+    synced_at
+   FROM model.balances whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.balances IS 'The latest balance of each account, as the bank states it.';
+
+CREATE TABLE sync.clock (
+    only_row boolean DEFAULT true NOT NULL,
+    mark timestamp with time zone NOT NULL,
+    CONSTRAINT clock_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE sync.clock IS 'The latest moment at which ingest was seen alive, to the second. It never goes back.';
+
+COMMENT ON COLUMN sync.clock.mark IS 'Whatever runs that begin from now on store is known from a later moment, even if the server''s clock is set back: until it has caught up, nothing is stored.';
+
+CREATE VIEW read.clock AS
+ SELECT mark
+   FROM sync.clock;
+
+COMMENT ON VIEW read.clock IS 'What begins from now on is stored as known after this moment.';
+
+CREATE VIEW read.confirmations AS
+ SELECT account_id,
+    for_all,
+    feed,
+    known_from,
+    fresh_until,
+    complete,
+    refused
+   FROM model.confirmations whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.confirmations IS 'Since when, and until when, each feed of each account could be trusted, and how far.';
+
+CREATE VIEW read.currencies AS
+ SELECT currency,
+    exponent,
+    name,
+    unit
+   FROM snapshot.currencies;
+
+COMMENT ON VIEW read.currencies IS 'ISO 4217 currencies and their number of decimals.';
+
+CREATE VIEW read.daily_cash_flow AS
+ SELECT account_id,
+    booked_on,
+    currency,
+    in_minor,
+    "in",
+    out_minor,
+    "out",
+    net_minor,
+    net,
+    running_net_minor,
+    running_net,
+    entries
+   FROM model.daily_cash_flow whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.daily_cash_flow IS 'Posted money in and out of each account by booking date, as of the last refresh in read.refreshes.';
+
+CREATE VIEW read.daily_totals AS
+ SELECT account_id,
+    booked_on,
+    currency,
+    in_minor,
+    out_minor,
+    entries
+   FROM model.daily_totals whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.daily_totals IS 'Posted money in and out by account and booking date, now, without the wait for a refresh.';
+
+CREATE VIEW read.feeds AS
+ SELECT account_id,
+    feed,
+    verdict,
+    synced_at,
+    as_of,
+    fresh_until,
+    complete,
+    entries_refused,
+    reason,
+    remedy
+   FROM model.feeds whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.feeds IS 'How fresh each feed of each account is, and why it is not.';
+
+CREATE VIEW read.late_entries AS
+ SELECT account_id,
+    transaction_id,
+    booked_on,
+    first_seen_at,
+    lag_days
+   FROM model.late_entries whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.late_entries IS 'Transactions that came days after their booking date: what was said of that day before lacked them.';
+
+CREATE VIEW read.open_runs AS
+ SELECT connection_id,
+    account_id,
+    feed,
+    started_at
+   FROM model.open_runs whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ''::text) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.open_runs IS 'Polls that are under way and may still store what was known since they began.';
+
+CREATE TABLE read.refresh_turn (
+    only_row boolean DEFAULT true NOT NULL,
+    CONSTRAINT refresh_turn_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE read.refresh_turn IS 'Its one row is locked by whoever refreshes. Granted to nobody: an advisory lock is anybody''s to hold.';
+
+CREATE TABLE read.refreshes (
+    refresh_id bigint NOT NULL,
+    view_name text NOT NULL,
+    run_id bigint,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    contains pg_snapshot NOT NULL
+);
+
+COMMENT ON TABLE read.refreshes IS 'Each refresh of a materialized view: when, how long, and what it contains.';
+
+COMMENT ON COLUMN read.refreshes.run_id IS 'The newest sync run that is in it.';
+
+COMMENT ON COLUMN read.refreshes.contains IS 'Which database transactions were visible to it, so that one that commits late is never missed.';
+
+ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME read.refreshes_refresh_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW read.transaction_links AS
+ SELECT link_id,
+    account_id,
+    predecessor_id,
+    successor_id,
+    kind,
+    evidence,
+    occurrence,
+    confidence,
+    state,
+    run_id,
+    found_at,
+    decided_at,
+    decided_by,
+    note
+   FROM model.transaction_links whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transaction_links IS 'Which ids are the same transaction, how we know, and what is only suggested.';
+
+CREATE VIEW read.transaction_past AS
+ SELECT account_id,
+    transaction_id,
+    amount_minor,
+    amount,
+    currency,
+    status,
+    type,
+    created_at,
+    booked_on,
+    day,
+    counterparty_account_id,
+    client_reference,
+    pending_transaction_id,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN description
+            ELSE NULL::text
+        END AS description,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN counterparty_name
+            ELSE NULL::text
+        END AS counterparty_name,
+    known_from,
+    known_to,
+    ended_by,
+    successor_id
+   FROM model.transaction_past whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transaction_past IS 'Versions of transactions that are believed no more, with all columns of read.transactions.';
+
+CREATE VIEW read.transaction_revisions AS
+ SELECT account_id,
+    transaction_id,
+    amount_minor,
+    amount,
+    currency,
+    status,
+    type,
+    created_at,
+    booked_on,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN description
+            ELSE NULL::text
+        END AS description,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN counterparty_name
+            ELSE NULL::text
+        END AS counterparty_name,
+    known_from,
+    known_to,
+    ended_by,
+    successor_id
+   FROM model.transaction_revisions whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transaction_revisions IS 'What we believed about transactions before, until when, and why it ended.';
+
+CREATE VIEW read.transactions AS
+ SELECT account_id,
+    transaction_id,
+    amount_minor,
+    amount,
+    currency,
+    status,
+    type,
+    created_at,
+    booked_on,
+    day,
+    counterparty_account_id,
+    client_reference,
+    pending_transaction_id,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN description
+            ELSE NULL::text
+        END AS description,
+        CASE
+            WHEN ( SELECT read.sees_memos() AS sees_memos) THEN counterparty_name
+            ELSE NULL::text
+        END AS counterparty_name,
+    known_from,
+    lapsed
+   FROM model.transactions whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transactions IS 'The transactions that the bank shows now.';
+
+CREATE VIEW read.transfers AS
+ SELECT transfer_id,
+    source_account_id,
+    destination_account_id,
+    amount_minor,
+    amount,
+    currency,
+    state,
+    outcome_certain,
+    bank_key,
+    bank_transaction_id,
+    outcome_code,
+    attempts,
+    created_at,
+    updated_at
+   FROM model.transfers whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (source_account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
 COMMENT ON VIEW read.transfers IS 'Every transfer that was asked for, and where it stands.';
-
-COMMENT ON COLUMN read.transfers.amount_minor IS 'How much leaves the source account, in minor units; positive here.';
-
-COMMENT ON COLUMN read.transfers.outcome_certain IS 'False while nobody can say whether the money moved.';
 
 CREATE VIEW read.transfers_under_way AS
  SELECT transfer_id,
@@ -1445,14 +1830,8 @@ CREATE VIEW read.transfers_under_way AS
     attempts,
     created_at,
     updated_at
-   FROM read.transfers transfer
-  WHERE ((state = ANY (ARRAY['pending_approval'::text, 'ready'::text, 'submitting'::text, 'unknown'::text, 'accepted'::text, 'manual_review'::text])) AND (NOT (EXISTS ( SELECT
-           FROM snapshot.transactions entry
-          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
-           FROM snapshot.transactions entry
-          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.pending_transaction_id = transfer.bank_transaction_id))))) AND (NOT (EXISTS ( SELECT
-           FROM snapshot.transactions entry
-          WHERE ((entry.account_id = transfer.source_account_id) AND (entry.client_reference = transfer.bank_key))))));
+   FROM model.transfers_under_way whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (source_account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
 
 COMMENT ON VIEW read.transfers_under_way IS 'Transfers that the mirrored feed does not show yet. Together with read.transactions each is counted once.';
 
@@ -1646,6 +2025,9 @@ CREATE VIEW transfer.history AS
 
 COMMENT ON VIEW transfer.history IS 'What the audit chain says about transfers; subject is transfer:<id>.';
 
+ALTER TABLE ONLY access.tokens
+    ADD CONSTRAINT tokens_pkey PRIMARY KEY (token_id);
+
 ALTER TABLE ONLY audit.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (seq);
 
@@ -1814,6 +2196,9 @@ CREATE TRIGGER note_confirmation AFTER INSERT OR UPDATE OF synced_at, complete O
 
 CREATE TRIGGER check_move BEFORE INSERT OR UPDATE ON transfer.transfers FOR EACH ROW EXECUTE FUNCTION transfer.check_move();
 
+ALTER TABLE ONLY access.tokens
+    ADD CONSTRAINT tokens_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES access.tokens(token_id);
+
 ALTER TABLE ONLY sync.breaker_decisions
     ADD CONSTRAINT breaker_decisions_breaker_id_fkey FOREIGN KEY (breaker_id) REFERENCES sync.breakers(breaker_id);
 
@@ -1829,17 +2214,26 @@ ALTER TABLE ONLY sync.webhooks
 ALTER TABLE ONLY transfer.attempts
     ADD CONSTRAINT attempts_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer.transfers(transfer_id);
 
+GRANT USAGE ON SCHEMA access TO bankmirror_access;
+GRANT USAGE ON SCHEMA access TO bankmirror_reader;
+GRANT USAGE ON SCHEMA access TO bankmirror_transfers;
+
 GRANT USAGE ON SCHEMA audit TO bankmirror_transfers;
 
 GRANT USAGE ON SCHEMA read TO bankmirror_ingest;
 GRANT USAGE ON SCHEMA read TO bankmirror_reader;
 GRANT USAGE ON SCHEMA read TO bankmirror_transfers;
+GRANT USAGE ON SCHEMA read TO bankmirror_access;
 
 GRANT USAGE ON SCHEMA snapshot TO bankmirror_ingest;
 
 GRANT USAGE ON SCHEMA sync TO bankmirror_ingest;
 
 GRANT USAGE ON SCHEMA transfer TO bankmirror_transfers;
+
+REVOKE ALL ON FUNCTION access.token(token_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION access.token(token_id text) TO bankmirror_reader;
+GRANT ALL ON FUNCTION access.token(token_id text) TO bankmirror_transfers;
 
 REVOKE ALL ON FUNCTION audit.append(actor text, action text, subject text, payload jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION audit.append(actor text, action text, subject text, payload jsonb) TO bankmirror_transfers;
@@ -1856,8 +2250,26 @@ GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirro
 REVOKE ALL ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.freshness_at(feeds text[], moment timestamp with time zone, accounts text[]) TO bankmirror_reader;
 
+REVOKE ALL ON FUNCTION read.my_accounts() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.my_accounts() TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.my_accounts() TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.my_accounts() TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.my_accounts() TO bankmirror_access;
+
 REVOKE ALL ON FUNCTION read.refresh() FROM PUBLIC;
 GRANT ALL ON FUNCTION read.refresh() TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION read.sees_all() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.sees_all() TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.sees_all() TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.sees_all() TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.sees_all() TO bankmirror_access;
+
+REVOKE ALL ON FUNCTION read.sees_memos() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.sees_memos() TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.sees_memos() TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.sees_memos() TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.sees_memos() TO bankmirror_access;
 
 REVOKE ALL ON FUNCTION read.shown(raw text) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_reader;
@@ -1883,40 +2295,19 @@ REVOKE ALL ON FUNCTION transfer.check_move() FROM PUBLIC;
 REVOKE ALL ON FUNCTION transfer.settle(batch integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION transfer.settle(batch integer) TO bankmirror_transfers;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE access.tokens TO bankmirror_access;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.account_links TO bankmirror_ingest;
 
-GRANT SELECT ON TABLE read.account_links TO bankmirror_reader;
-GRANT SELECT ON TABLE read.account_links TO bankmirror_ingest;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.accounts TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.accounts TO bankmirror_reader;
-GRANT SELECT ON TABLE read.accounts TO bankmirror_transfers;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.balance_snapshots TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE snapshot.currencies TO bankmirror_ingest;
 
-GRANT SELECT ON TABLE read.balance_history TO bankmirror_reader;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.balances TO bankmirror_ingest;
 
-GRANT SELECT ON TABLE read.balances TO bankmirror_reader;
-
-GRANT SELECT ON TABLE sync.clock TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.clock TO bankmirror_reader;
-
-GRANT SELECT ON TABLE read.confirmations TO bankmirror_reader;
-
-GRANT SELECT ON TABLE read.currencies TO bankmirror_reader;
-GRANT SELECT ON TABLE read.currencies TO bankmirror_transfers;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.daily_totals TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.daily_cash_flow TO bankmirror_reader;
-
-GRANT SELECT ON TABLE read.daily_totals TO bankmirror_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE snapshot.transaction_links TO bankmirror_ingest;
 
@@ -1932,34 +2323,15 @@ GRANT SELECT,INSERT,UPDATE ON TABLE sync.quarantine TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO bankmirror_ingest;
 
-GRANT SELECT ON TABLE read.feeds TO bankmirror_reader;
-GRANT SELECT ON TABLE read.feeds TO bankmirror_ingest;
-
 GRANT SELECT,INSERT,DELETE ON TABLE sync.late_entries TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.late_entries TO bankmirror_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.runs TO bankmirror_ingest;
 
-GRANT SELECT ON TABLE read.open_runs TO bankmirror_reader;
-
-GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
-GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.transaction_links TO bankmirror_reader;
-GRANT SELECT ON TABLE read.transaction_links TO bankmirror_ingest;
-
 GRANT SELECT,INSERT ON TABLE snapshot.transaction_revisions TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.transaction_past TO bankmirror_reader;
-
-GRANT SELECT ON TABLE read.transaction_revisions TO bankmirror_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE snapshot.transactions TO bankmirror_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.connections TO bankmirror_ingest;
-
-GRANT SELECT ON TABLE read.transactions TO bankmirror_reader;
 
 GRANT SELECT,INSERT ON TABLE transfer.transfers TO bankmirror_transfers;
 
@@ -1982,6 +2354,49 @@ GRANT UPDATE(attempts) ON TABLE transfer.transfers TO bankmirror_transfers;
 GRANT UPDATE(first_sent_at) ON TABLE transfer.transfers TO bankmirror_transfers;
 
 GRANT UPDATE(next_attempt_at) ON TABLE transfer.transfers TO bankmirror_transfers;
+
+GRANT SELECT ON TABLE read.account_links TO bankmirror_reader;
+GRANT SELECT ON TABLE read.account_links TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.accounts TO bankmirror_reader;
+GRANT SELECT ON TABLE read.accounts TO bankmirror_transfers;
+GRANT SELECT ON TABLE read.accounts TO bankmirror_access;
+
+GRANT SELECT ON TABLE read.balance_history TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.balances TO bankmirror_reader;
+
+GRANT SELECT ON TABLE sync.clock TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.clock TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.confirmations TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.currencies TO bankmirror_reader;
+GRANT SELECT ON TABLE read.currencies TO bankmirror_transfers;
+
+GRANT SELECT ON TABLE read.daily_cash_flow TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.daily_totals TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.feeds TO bankmirror_reader;
+GRANT SELECT ON TABLE read.feeds TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.late_entries TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.open_runs TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
+GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_links TO bankmirror_reader;
+GRANT SELECT ON TABLE read.transaction_links TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_past TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.transaction_revisions TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.transactions TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.transfers TO bankmirror_reader;
 

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from schema.migrate import upgrade
 
 CURRENT = Path(__file__).with_name("current.sql")
-SCHEMAS = ("snapshot", "sync", "read", "transfer", "audit")
+SCHEMAS = ("snapshot", "sync", "model", "read", "transfer", "audit", "access")
 
 _HEADER = """\
 -- The whole schema, as the revisions in schema/versions add up to it. Made by `make schema`; not edited by hand.

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-HEAD = "0009"
+HEAD = "0014"
 
 
 class SchemaError(Exception):

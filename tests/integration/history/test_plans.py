@@ -53,7 +53,7 @@ def filled(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     mirror.run("VACUUM ANALYZE snapshot.transactions, snapshot.transaction_revisions, snapshot.balance_snapshots")
     mirror.close()
     with psycopg.connect(conninfo(database_url, READER), autocommit=True) as connection:
-        connection.execute("SET statement_timeout = 0; SET effective_cache_size = '1MB'")
+        connection.execute("SET statement_timeout = 0; SET effective_cache_size = '1MB'; SET bankmirror.accounts = '*'")
         yield connection
 
 

@@ -12,7 +12,7 @@ from ingest import apply, rulings, store
 from ingest.advance import save_advance
 from ingest.rulings import Ruling
 from readapi import moments
-from readapi.store import ask_row
+from readapi.reader import Reader
 from tests.conftest import Connect
 from tests.integration.history.book import Book, Noted
 from tests.integration.ingest.model_bank import ModelBank, ModelReader
@@ -101,13 +101,14 @@ async def test_a_caller_waits_for_a_poll_that_ends_soon(
 ) -> None:
     """Within the request: no 503 for a moment that is settled a moment later."""
     asked = asyncio.Event()
+    row = Reader.row
 
     async def told(*arguments: Any) -> Any:
-        found = await ask_row(*arguments)
+        found = await row(*arguments)
         asked.set()
         return found
 
-    monkeypatch.setattr(moments, "ask_row", told)
+    monkeypatch.setattr(Reader, "row", told)
     monkeypatch.setattr(moments, "WAIT_SECONDS", PATIENCE)
     desk = await begin(book, bank)
     bank.post("acct_a", -250)

@@ -35,7 +35,9 @@ def reader(mirror: Mirror) -> Iterator[psycopg.Connection[Any]]:
     mirror.run("VACUUM ANALYZE snapshot.transactions")
     with psycopg.connect(conninfo(mirror.url, READER), autocommit=True) as connection:
         # As for a table that is far larger than memory, where a wrong plan is tempting.
-        connection.execute("SET effective_cache_size = '1MB'")
+        connection.execute(
+            "SET effective_cache_size = '1MB'; SET bankmirror.accounts = '*'; SET bankmirror.memo = 'on'"
+        )
         yield connection
 
 

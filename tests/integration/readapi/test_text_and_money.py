@@ -141,6 +141,7 @@ def test_sql_adds_and_sorts_amounts(mirror: Mirror, relation: str, column: str) 
         mirror.total(account_id, "2026-03-02", minor, -minor * 2)
     mirror.refresh()
     with psycopg.connect(conninfo(mirror.url, READER), autocommit=True) as connection:
+        connection.execute("SET bankmirror.accounts = '*'")
         rows = connection.execute(f"SELECT abs({column}) FROM read.{relation} ORDER BY abs({column})".encode())
         listed = [row[0] for row in rows]
         summed = connection.execute(f"SELECT abs(sum({column})) FROM read.{relation}".encode()).fetchone()

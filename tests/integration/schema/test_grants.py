@@ -24,7 +24,7 @@ SELECT grantee::regrole::text, object, privilege_type, column_name
           FROM pg_proc WHERE pronamespace::regnamespace::text = ANY (%(schemas)s)) AS granted
  WHERE grantee <> owner
 """
-SCHEMAS = ["snapshot", "sync", "read", "transfer", "audit", "public"]
+SCHEMAS = ["snapshot", "sync", "model", "read", "transfer", "audit", "access", "public"]
 
 
 def documented() -> set[tuple[str, str, str]]:

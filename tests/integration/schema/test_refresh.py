@@ -32,7 +32,7 @@ def refresh(database_url: str) -> bool:
 
 def shown(database_url: str) -> list[Row]:
     """What the reader sees."""
-    with psycopg.connect(database_url, options="-c role=bankmirror_reader") as connection:
+    with psycopg.connect(database_url, options="-c role=bankmirror_reader -c bankmirror.accounts=*") as connection:
         return connection.execute(
             'SELECT account_id, "in", out, net, running_net, entries FROM read.daily_cash_flow ORDER BY 1'
         ).fetchall()
@@ -67,10 +67,10 @@ def test_view_freshness_says_since_when_something_waits(database_url: str) -> No
     with psycopg.connect(database_url) as connection:
         insert_run(connection, "acct_1")
         finished = connection.execute("SELECT max(finished_at) FROM sync.runs").fetchone()
-    with psycopg.connect(database_url, options="-c role=bankmirror_reader") as connection:
+    with psycopg.connect(database_url, options="-c role=bankmirror_reader -c bankmirror.accounts=*") as connection:
         waiting = connection.execute("SELECT changes_waiting_since FROM read.view_freshness").fetchone()
     refresh(database_url)
-    with psycopg.connect(database_url, options="-c role=bankmirror_reader") as connection:
+    with psycopg.connect(database_url, options="-c role=bankmirror_reader -c bankmirror.accounts=*") as connection:
         after = connection.execute("SELECT changes_waiting_since FROM read.view_freshness").fetchone()
 
     assert waiting == finished

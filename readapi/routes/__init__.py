@@ -1,0 +1,9 @@
+"""The endpoints: what may be asked, and which question of the store answers it. One module a subject."""
+
+from fastapi import APIRouter
+
+from readapi.routes import accounts, balances, reports, sync, transactions
+
+router = APIRouter()
+for subject in (accounts, transactions, balances, reports, sync):
+    router.include_router(subject.router)

@@ -1,0 +1,60 @@
+"""The balances."""
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from readapi import examples, models, moments, store
+from readapi.answers import enveloped, page_keys
+from readapi.filters import (
+    BalancesOfAccountQuery,
+    BalancesQuery,
+)
+from readapi.routes.declared import (
+    AGE,
+    LIST_AT,
+    LIST_OF_ONE_AT,
+    AccountId,
+)
+
+router = APIRouter()
+
+
+@router.get(
+    "/banking/accounts/{account_id}/balances",
+    tags=["balances"],
+    operation_id="list_account_balances",
+    summary="An account's balances, now and before",
+    response_model=models.BalancesOfAccount,
+    responses={200: {"headers": AGE}, **LIST_OF_ONE_AT},
+)
+async def list_account_balances(
+    request: Request, account_id: AccountId, query: Annotated[BalancesOfAccountQuery, Query()]
+) -> Response:
+    """The balances as the bank states them, or stated them at a moment, and a page of those before, newest first."""
+    before = page_keys(request, query.cursor, 2)
+    asked: dict[str, Any] = {"before": before, "limit": query.limit}
+    if query.known_at is None and query.as_of is None:
+        return await enveloped(request, partial(store.list_balance_history, account_id=account_id, **asked))
+    at: dict[str, Any] = {"known_at": query.known_at, "as_of": query.as_of}
+    known = partial(moments.list_balance_history, account_id=account_id, **at, **asked)
+    return await enveloped(request, known, settled=query.known_at is not None)
+
+
+@router.get(
+    "/banking/balances",
+    tags=["balances"],
+    operation_id="list_balances",
+    summary="All balances",
+    response_model=models.Balances,
+    responses={200: {"headers": AGE, **examples.answered(examples.BALANCES)}, **LIST_AT},
+)
+async def list_balances(request: Request, query: Annotated[BalancesQuery, Query()]) -> Response:
+    """The latest balance of every account, or the one at a moment, by account and currency."""
+    after = page_keys(request, query.cursor, 2)
+    asked: dict[str, Any] = {"currency": query.currency, "after": after, "limit": query.limit}
+    if query.known_at is None and query.as_of is None:
+        return await enveloped(request, partial(store.list_balances, **asked))
+    known = partial(moments.list_balances, known_at=query.known_at, as_of=query.as_of, **asked)
+    return await enveloped(request, known, settled=query.known_at is not None)

@@ -1,0 +1,3 @@
+-- Notifications from the database itself, for what changes an answer without a poll.
+
+SELECT 1;

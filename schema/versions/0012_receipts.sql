@@ -1,0 +1,3 @@
+-- Read receipts.
+
+SELECT 1;

@@ -1,0 +1,3 @@
+-- Third-party text defused and marked.
+
+SELECT 1;

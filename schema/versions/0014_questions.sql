@@ -1,0 +1,3 @@
+-- Indexes for what is asked.
+
+SELECT 1;
