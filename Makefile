@@ -40,7 +40,8 @@ soak: .venv/development.stamp ## An hour of the bank in MINUTES=10 with 40 % fau
 test-mirror: .venv/development.stamp ## Mirror 200,000 rows while the bank changes them, and compare row for row
 	BANKMIRROR_TEST_MIRROR_ROWS=200000 $(BIN)/python -m pytest tests/acceptance/test_mirror.py $(ARGS)
 
-bench: .venv/development.stamp .venv/bench.stamp ## Measure mirroring beside dlt, SQLAlchemy and COPY, and what grows
+# dlt is for the mirroring alone.
+bench: .venv/development.stamp $(if $(filter reads,$(BANKMIRROR_BENCH_ONLY)),,.venv/bench.stamp) ## Measure reads and mirroring beside others; BANKMIRROR_BENCH_ONLY=reads or =mirroring
 	$(BIN)/python -m benchmarks
 
 docs: .venv/development.stamp ## Write the reference pages that say what the code says

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from kernel.database import Pool
+    from kernel.database import Connection, Pool
 
 T = TypeVar("T")
 
@@ -33,6 +33,28 @@ async def _in_mirror(work: "Callable[[Pool], Awaitable[T]]") -> T:
     check_schema(url)
     async with open_mirror(url) as pool:
         return await work(pool)
+
+
+def in_access(work: "Callable[[Connection], Awaitable[T]]") -> T:
+    """What the work returns that was given a connection in the role that gives out tokens; committed when it returns.
+    Raises StartupError or psycopg.Error.
+    """
+    return asyncio.run(_in_access(work))
+
+
+async def _in_access(work: "Callable[[Connection], Awaitable[T]]") -> T:
+    from psycopg import AsyncConnection
+
+    from bankmirror import settings
+    from bankmirror.database import check_schema
+    from kernel.database import ACCESS, conninfo
+    from kernel.log import configure_log
+
+    configure_log("bankmirror", "warning", "console")
+    url = settings.database_url(settings.load(settings.UpSettings))
+    check_schema(url)
+    async with await AsyncConnection.connect(conninfo(url, ACCESS)) as connection:
+        return await work(connection)
 
 
 def who(named: str | None) -> str:

@@ -12,10 +12,13 @@ from typing import Annotated
 import typer
 
 from bankmirror import __version__
+from bankmirror.audit import app as audit
 from bankmirror.breaker import app as breaker
 from bankmirror.identity import app as identity
+from bankmirror.mcp import app as mcp
 from bankmirror.parent import end_with_parent
 from bankmirror.quarantine import app as quarantine
+from bankmirror.token import app as token
 
 app = typer.Typer(
     help="Your bank, mirrored in PostgreSQL.",
@@ -26,9 +29,12 @@ app = typer.Typer(
 )
 ingest = typer.Typer(help="Poll the bank and keep the mirror: for ever (`run`, the default), or `once`.")
 app.add_typer(ingest, name="ingest", invoke_without_command=True)
+app.add_typer(audit, name="audit")
 app.add_typer(identity, name="identity")
 app.add_typer(breaker, name="breaker")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(mcp, name="mcp")
+app.add_typer(token, name="token")
 
 # As shells do it, a program that was interrupted ends with this code.
 _INTERRUPTED = 130
@@ -83,6 +89,7 @@ def up(
     chaos: Annotated[
         float | None, typer.Option(help="Share of requests, 0 to 1, that the sandbox bank answers with a fault.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer, all on one port. Default 1.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: drop the embedded databases first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before dropping.")] = False,
 ) -> None:
@@ -91,7 +98,7 @@ def up(
         typer.confirm("Drop the mirror and the sandbox bank of this home?", abort=True)
     from bankmirror.up import Options, run
 
-    run(Options(port, accounts, transactions, speed, seed, fresh, chaos))
+    run(Options(port, accounts, transactions, speed, seed, fresh, chaos, workers))
 
 
 @app.command()
@@ -204,7 +211,7 @@ def verify(
 def readapi() -> None:
     """Serve the read API alone."""
     from bankmirror import process
-    from readapi.app import serve
+    from bankmirror.workers import serve
     from readapi.settings import ReadapiSettings
 
     process.run("readapi", ReadapiSettings, serve, listens="readapi")

@@ -18,8 +18,8 @@ from kernel.caller import OPERATOR
 from kernel.database import READER, make_pool
 from kernel.errors import NotFound, Problem, StartupError
 from readapi import moments
-from readapi.filters import read_moment
 from readapi.reader import Reader
+from readapi.values import read_moment
 
 # Lines in one question to the database; all pages are read.
 _PAGE_LINES = 500

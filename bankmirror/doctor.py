@@ -17,6 +17,7 @@ from bankmirror.command import as_typed
 from bankmirror.database import SERVER_VERSION_MIN, check_schema
 from bankmirror.home import Home
 from bankmirror.mend import explain
+from bankmirror.plain import counted
 from bankmirror.ports import is_taken
 from bankmirror.registry import check_values, find_strange, given_names, known_names
 from bankmirror.settings import UpSettings
@@ -240,9 +241,17 @@ async def _exposure(patient: Patient) -> str:
         if len(secret(given.api_token)) < 32:
             raise StartupError("BANKMIRROR_API_TOKEN is shorter than 32 characters", 'use "$(openssl rand -hex 32)"')
         return f"a token is asked for on {given.host}"
-    if given.is_live or not is_loopback(given.host):
+    if given.is_live:
+        tokens = await store.ask(patient.database_url, "tokens_count", environment="live")
+        if not tokens["good"]:
+            raise StartupError(
+                "no token exists yet, so that nobody is answered",
+                "make one: `bankmirror token create NAME`; for `up`, which asks itself, set BANKMIRROR_API_TOKEN",
+            )
+        return f"tokens are asked for on {given.host}; {counted(tokens['good'], 'token')} in use"
+    if not is_loopback(given.host):
         raise StartupError(
-            "no token is set, so that nothing will serve " + ("in live mode" if given.is_live else f"on {given.host}"),
+            f"no token is set, so that nothing will serve on {given.host}",
             'make one: export BANKMIRROR_API_TOKEN="$(openssl rand -hex 32)"',
         )
     return f"no token needed: the sandbox bank, on {given.host} only"
@@ -261,5 +270,5 @@ CHECKS = (
     Check("quarantine", _quarantine, ("database", "schema")),
     Check("transfers", _transfers, ("database", "schema")),
     Check("port", _port),
-    Check("exposure", _exposure),
+    Check("exposure", _exposure, ("database", "schema")),
 )

@@ -8,13 +8,14 @@ import socket
 import httpx
 from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankmirror.proxy import Proxy
 from kernel.errors import Problem, WebhooksOff
 from kernel.http_server import make_server
 from readapi.app import create_app
 from readapi.documentation import DOCS_POLICY
+from readapi.edge import Edge
 from readapi.settings import ReadapiSettings
 
 # Transfers answers within a minute. To give up before it does would make outcomes unknown for nothing.
@@ -27,6 +28,8 @@ _WEBHOOK_RETRY_SECONDS = 2
 _DRAIN_SECONDS = 2
 _MONEY = "/banking/transfer"
 _WEBHOOKS = "/webhooks/bank"
+# Refusals of those who were not let in: what strangers send changes nothing, and makes nobody forget anything.
+_AT_THE_DOOR = frozenset({401, 403, 421, 429})
 _DOCS = "/docs/transfers"
 # The read API's page, with another openapi.json beside it.
 _DOCS_PAGE = """\
@@ -63,13 +66,13 @@ class FrontSettings(ReadapiSettings):
 class Front:
     """ASGI application: some paths go to transfers, all others to the read API, and its lifespan too."""
 
-    def __init__(self, reader: ASGIApp, transfers: ASGIApp, docs: ASGIApp, webhooks: ASGIApp | None = None) -> None:
+    def __init__(self, reader: Edge, transfers: ASGIApp, docs: ASGIApp, webhooks: ASGIApp | None = None) -> None:
         self._reader, self._transfers, self._docs, self._webhooks = reader, transfers, docs, webhooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path.startswith(_MONEY):
-            await self._transfers(scope, receive, send)
+            await self._transfers(scope, receive, self._forgetting(scope, send))
         elif path == f"{_DOCS}/openapi.json":
             await self._transfers({**scope, "raw_path": b"/openapi.json"}, receive, send)
         elif path in (_DOCS, f"{_DOCS}/"):
@@ -79,6 +82,20 @@ class Front:
             await self._webhooks(scope, receive, send)
         else:
             await self._reader(scope, receive, send)
+
+    def _forgetting(self, scope: Scope, send: Send) -> Send:
+        """Forget what was answered before a transfer is: whoever sent it sees it in the next answer of this process,
+        before the database has told of it.
+        """
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return send
+
+        async def forget_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] not in _AT_THE_DOOR:
+                self._reader.forget()
+            await send(message)
+
+        return forget_and_send
 
 
 def make_front(settings: FrontSettings, transfers: Proxy, webhooks: Proxy | None = None) -> Front:

@@ -20,6 +20,14 @@ def listen(host: str, port: int) -> socket.socket:
     raise StartupError(f"no port from {port} on is free on {host}", "name another one with --port")
 
 
+def listen_there(host: str, port: int) -> socket.socket:
+    """A listening socket on this port and no other; on any, for 0. Raises StartupError."""
+    found = _try_listen(host, port)
+    if found is None:
+        raise StartupError(f"port {port} on {host} is taken", "stop whoever listens there, or name another port")
+    return found
+
+
 def find_free(host: str, port: int) -> int:
     """The port, or the next one that is free; of 0, any that is free."""
     with closing(listen(host, port)) as found:

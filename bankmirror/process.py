@@ -33,7 +33,7 @@ def run(
     `listens` is the prefix of the settings that say where, for a process that binds its own port.
     """
     settings = prepare(name, settings_class)
-    if listens is not None:
+    if listens is not None and getattr(settings, f"{listens}_listener", None) is None:
         host, port = getattr(settings, f"{listens}_host"), getattr(settings, f"{listens}_port")
         require_free(host, port, f"BANKMIRROR_{listens}_PORT".upper())
     run_loop(serve(settings))

@@ -82,7 +82,8 @@ class Programs:
         where = {"BANKMIRROR_TRANSFERS_HOST": "127.0.0.1", "BANKMIRROR_TRANSFERS_PORT": str(port)}
         return self._program("transfers", self._ours() | where)
 
-    def of_front(self, listener: socket.socket, transfers_url: str) -> Program:
+    def of_front(self, listener: socket.socket, transfers_url: str, number: int = 1) -> Program:
+        """One of the fronts: all of them accept from the same listener."""
         host, *_ = listener.getsockname()
         where = {
             "BANKMIRROR_FRONT_HOST": host,
@@ -93,13 +94,18 @@ class Programs:
             where["BANKMIRROR_FRONT_WEBHOOKS_URL"] = f"http://127.0.0.1:{port}"
         # It answers whoever can reach the port, and never asks the bank.
         environment = {name: value for name, value in self._ours().items() if name not in _THE_BANKS}
-        return self._program("front", environment | where, (listener.fileno(),))
+        name = "front" if number == 1 else f"front-{number}"
+        return self._program("front", environment | where, (listener.fileno(),), name=name)
 
     def _ours(self) -> dict[str, str]:
         return {**os.environ, **self._usual, **self.found}
 
-    def _program(self, name: str, environment: dict[str, str], descriptors: tuple[int, ...] = ()) -> Program:
-        return Program(name, own_command(name), environment | own_environment(), self._home.log(name), descriptors)
+    def _program(
+        self, command: str, environment: dict[str, str], descriptors: tuple[int, ...] = (), *, name: str | None = None
+    ) -> Program:
+        """`name` tells several of one command apart."""
+        name = name or command
+        return Program(name, own_command(command), environment | own_environment(), self._home.log(name), descriptors)
 
 
 def own_command(*arguments: str) -> list[str]:

@@ -15,9 +15,10 @@ from kernel.problems import problem_response
 
 log = structlog.get_logger()
 
-# These concern one connection and not the request (RFC 9110, 7.6.1); `host` is the other server's own.
+# These concern one connection and not the request (RFC 9110, 7.6.1). The host goes along as the client named it: who
+# has no token is let in only where it is this machine.
 _HOP_BY_HOP = frozenset(
-    b"connection host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     b"transfer-encoding upgrade".split()
 )
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

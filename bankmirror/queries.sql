@@ -1,4 +1,5 @@
--- What the command asks the mirror for `up`, `status` and `doctor`. It runs as the owner and changes nothing.
+-- What the command asks the mirror for `up`, `status` and `doctor`. It runs as the owner and changes nothing. Only what
+-- gives out tokens and takes them back, at the end, is in a role of its own and writes.
 
 -- name: database_describe
 -- The server's version, the database's name and size in bytes, and the server's clock.
@@ -94,3 +95,67 @@ SELECT role_name,
        has_table_privilege(role_name, 'snapshot.transactions', 'INSERT') AS mirrors,
        has_table_privilege(role_name, 'transfer.transfers', 'INSERT') AS transfers
   FROM unnest(%(roles)s::text[]) AS role_name;
+
+-- name: tokens_count
+-- How many tokens there are that a caller could come in with.
+SELECT count(*) AS good
+  FROM access.tokens
+ WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND environment = %(environment)s;
+
+-- name: access_enter
+-- Who acts, for the audit chain; and all accounts, to see whether those exist that a token is to be for.
+SELECT set_config('bankmirror.actor', %(actor)s, true), set_config('bankmirror.accounts', '*', true);
+
+-- name: accounts_missing
+-- Those of the given ids that are no mirrored accounts, in the order in which they are given.
+SELECT asked.account_id
+  FROM unnest(%(account_ids)s::text[]) WITH ORDINALITY AS asked (account_id, place)
+ WHERE NOT EXISTS (SELECT FROM read.accounts WHERE accounts.account_id = asked.account_id)
+ ORDER BY asked.place;
+
+-- name: token_insert
+-- Give out a token, for a length of time or until a moment; for ever without either.
+INSERT INTO access.tokens (token_id, principal, name, environment, digest, scopes, accounts, requests_per_minute,
+                           bytes_per_day, created_by, expires_at)
+VALUES (%(token_id)s, %(principal)s, %(name)s, %(environment)s, %(digest)s, %(scopes)s, %(accounts)s, %(requests_per_minute)s,
+        %(bytes_per_day)s, %(actor)s, coalesce(%(until)s::timestamptz, now() + %(lifetime)s::interval));
+
+-- name: tokens_list
+-- Tokens by name, the one of a name that is in use first, with when they were used last and what they are now.
+SELECT token.token_id, token.principal, token.name, token.environment, token.scopes, token.accounts,
+       token.requests_per_minute, token.bytes_per_day, token.created_at, token.created_by, token.expires_at,
+       token.revoked_at, token.replaced_by, usage.last_used_at,
+       CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked'
+            WHEN token.expires_at <= now() THEN 'expired'
+            WHEN token.replaced_by IS NOT NULL THEN 'rotated'
+            ELSE 'good' END AS state
+  FROM access.tokens AS token
+  LEFT JOIN access.usage USING (token_id)
+ WHERE %(which)s::text IS NULL OR token.token_id = %(which)s OR token.name = %(which)s
+ ORDER BY token.name, token.revoked_at IS NOT NULL, token.replaced_by IS NOT NULL, token.created_at DESC;
+
+-- name: token_retire
+-- A token that is exchanged for another one goes on for a while, and no longer than it would have.
+UPDATE access.tokens
+   SET replaced_by = %(replaced_by)s, expires_at = least(expires_at, now() + %(overlap)s::interval)
+ WHERE token_id = %(token_id)s;
+
+-- name: tokens_revoke
+-- Take tokens back, at once and for good.
+UPDATE access.tokens SET revoked_at = now() WHERE token_id = ANY (%(token_ids)s) AND revoked_at IS NULL;
+
+-- name: reads_list
+-- Read receipts, newest first: of a token (by id or name), of a moment's span, of an answer's hash (its beginning in
+-- hexadecimal), and of questions that name an account. An account's id may be percent-encoded in more than one way.
+SELECT token_id, caller, target, status, version, encode(result_sha256, 'hex') AS result_sha256, first_at, last_at, times, worker
+  FROM audit.reads
+ WHERE (%(who)s::text IS NULL OR token_id = %(who)s OR caller = %(who)s)
+   AND (%(since)s::timestamptz IS NULL OR last_at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR first_at <= %(until)s)
+   AND (%(hash_from)s::bytea IS NULL OR result_sha256 BETWEEN %(hash_from)s AND %(hash_to)s)
+   AND (%(account_ids)s::text[] IS NULL
+        OR split_part(split_part(target, '?', 1), '/', 4) = ANY (%(account_ids)s)
+           AND starts_with(target, '/banking/accounts/')
+        OR substring(target FROM '[?&]account_id=([^&]*)') = ANY (%(account_ids)s))
+ ORDER BY last_at DESC, read_id DESC
+ LIMIT %(limit)s::bigint;

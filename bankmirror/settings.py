@@ -38,6 +38,12 @@ class UpSettings(BaseSettings):
     port: int = Field(
         8000, ge=1, le=65535, description="The port that `up` serves on; when it is taken, the next free one."
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that `up` answers with, all on one port; each keeps its own answers in memory.",
+    )
     database_url: SecretStr | None = Field(
         None,
         validation_alias="DATABASE_URL",

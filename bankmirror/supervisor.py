@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bankmirror.logs import last_words
 from bankmirror.parent import SUPERVISED
@@ -30,12 +31,12 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run, in which environment, with which file descriptors of ours, and where it logs."""
+    """What to run, in which environment, with which file descriptors of ours, and where it logs (None: where we do)."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    log: Path
+    log: Path | None
     descriptors: tuple[int, ...] = ()
 
 
@@ -81,33 +82,41 @@ class Child:
             await asyncio.sleep(0.05)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        if self.program.log is None:
+            return await self._execute(None)
         _rotate(self.program.log)
         with self.program.log.open("ab") as log:
             self._log_start = log.tell()
-            return await asyncio.create_subprocess_exec(
-                *self.program.command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**self.program.environment, SUPERVISED: "1"},
-                pass_fds=self.program.descriptors,
-                # A Ctrl-C at the terminal is for the supervisor, which stops its children in order.
-                start_new_session=True,
-            )
+            return await self._execute(log)
+
+    async def _execute(self, log: IO[bytes] | None) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self.program.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**self.program.environment, SUPERVISED: "1"},
+            pass_fds=self.program.descriptors,
+            # A Ctrl-C at the terminal is for the supervisor, which stops its children in order.
+            start_new_session=True,
+        )
 
     def _tell(self, status: int) -> None:
         name = self.program.name
         if self.deaths_in_a_row == 1:
             self._report(f"{name} {_ended(status)}, starting it again")
         elif self.deaths_in_a_row == _TOLD_AFTER:
-            said = f"{self._last_words()} (more in {self.program.log})"
+            said = f"{self._last_words()} (more in {self._where()})"
             self._report(f"{name} failed {_TOLD_AFTER} times in a row, trying on: {said}")
 
     def _last_words(self) -> str:
-        return last_words(self.program.log, self._log_start)
+        return last_words(self.program.log, self._log_start) if self.program.log else "it has said why"
+
+    def _where(self) -> str:
+        return str(self.program.log or "what it wrote above")
 
     def _failure(self, why: str) -> StartupError:
-        return StartupError(f"{self.program.name} does not start: {why}", f"read {self.program.log}")
+        return StartupError(f"{self.program.name} does not start: {why}", f"read {self._where()}")
 
 
 class Supervisor:
@@ -129,7 +138,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(_LOG_CHECK_SECONDS)
             for child, _ in self._children:
-                _rotate(child.program.log)
+                if child.program.log is not None:
+                    _rotate(child.program.log)
 
     async def stop(self) -> None:
         """End all children at once."""

@@ -55,6 +55,7 @@ class Options:
     seed: int | None = None
     fresh: bool = False
     chaos: float | None = None
+    workers: int | None = None
 
     @property
     def of_bank(self) -> dict[str, float | None]:
@@ -70,7 +71,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP. Raises StartupError."""
-    given = settings.load(UpSettings, {"port": options.port})
+    given = settings.load(UpSettings, {"port": options.port, "workers": options.workers})
     check(given, options)
     # What a library has to say would only get between the steps; errors are told by us.
     configure_log("up", "error", "console")
@@ -248,13 +249,18 @@ class Up:
         transfers_port = ports.find_free("127.0.0.1", 0)
         transfers_url = ports.address("127.0.0.1", transfers_port)
         transfers = self.supervisor.start(self.programs.of_transfers(transfers_port))
-        front = self.supervisor.start(self.programs.of_front(self.listener, transfers_url))
+        # Whoever is quickest accepts, so one answer says that at least one of them serves.
+        front, *others = (
+            self.supervisor.start(self.programs.of_front(self.listener, transfers_url, number))
+            for number in range(1, self.given.workers + 1)
+        )
         async with self.steps.step("transfers") as step:
             await transfers.wait_until(lambda: _answers(client, f"{transfers_url}/health"), _READY_SECONDS)
             step.says = "a process and a role of its own"
         async with self.steps.step("API") as step:
             await front.wait_until(lambda: _answers(client, f"{url}/health"), _READY_SECONDS)
             step.says = url + (f", since {self.given.port} is taken" if port != self.given.port else "")
+            step.says += f", {len(others) + 1} processes" if others else ""
         await synced
         answer = await example_answer(client, url, self.given.api_token, await self._example_account())
         self._note(url=url)

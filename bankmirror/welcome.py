@@ -84,6 +84,7 @@ class Welcome:
             ("logs", f"{home}/logs"),
             ("bank", bank or "the sandbox; for yours set BANK_API_BASE_URL, BANK_API_KEY, BANKMIRROR_API_TOKEN"),
             *([("chaos", f"the sandbox answers {self.chaos:.4g} of all requests with a fault")] if self.chaos else []),
+            ("agents", f"{own_name()} mcp config"),
             ("stop", stop),
             ("more", f"{own_name()} status, {own_name()} doctor"),
         ]

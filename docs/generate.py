@@ -5,6 +5,9 @@
 
 import asyncio
 import inspect
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ def settings_page() -> str:
 def settings_classes() -> dict[str, type[BaseSettings]]:
     """Who reads settings, in the order of the page."""
     from bankmirror.front import FrontSettings
+    from bankmirror.mcp_bridge import McpSettings
     from bankmirror.settings import UpSettings
     from banks.settings import BankSettings
     from ingest.settings import IngestSettings
@@ -41,6 +45,7 @@ def settings_classes() -> dict[str, type[BaseSettings]]:
         "Processes that answer HTTP": HttpSettings,
         "Processes that talk to the bank": BankSettings,
         "`bankmirror up`, `status`, `doctor`": UpSettings,
+        "`bankmirror mcp`": McpSettings,
         "The front, which `up` starts": FrontSettings,
         "ingest": IngestSettings,
         "readapi": ReadapiSettings,
@@ -123,7 +128,18 @@ def described_apis() -> list[tuple[str, dict[str, Any]]]:
     return [("Reading", read.openapi()), ("Transfers", asyncio.run(describe_transfers()))]
 
 
-PAGES = {"settings.md": settings_page, "problems.md": problems_page, "http-api.md": http_api_page}
+def openapi_file(title: str) -> str:
+    """The OpenAPI document of a service, so that whoever changes the interface sees how, and so does the reviewer."""
+    return json.dumps(dict(described_apis())[title], indent=1, sort_keys=True) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "problems.md": problems_page,
+    "http-api.md": http_api_page,
+    "openapi.json": partial(openapi_file, "Reading"),
+    "openapi-transfers.json": partial(openapi_file, "Transfers"),
+}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

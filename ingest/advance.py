@@ -70,15 +70,14 @@ async def keep_refused(
     shows_all: bool,
     window: Window | None = None,
     last_before: int | None = None,
-) -> bool:
+) -> None:
     """Keep refused rows; as a pass over everything, or over a window, is complete, resolve those that it does not show
-    any more. True when either happened. `last_before` is the last run before the pass, where that is not the last one
-    that was complete.
+    any more. `last_before` is the last run before the pass, where that is not the last one that was complete.
     """
-    moved = False
     if refused:
-        cursor = await connection.execute(
-            QUERIES["quarantine_upsert"],
+        await run_query(
+            connection,
+            "quarantine_upsert",
             {
                 **claim.key,
                 "run_id": claim.run_id,
@@ -89,7 +88,6 @@ async def keep_refused(
                 "raws": [row.raw for row in refused],
             },
         )
-        moved = any(is_new for (is_new,) in await cursor.fetchall())
     if shows_all or window is not None:
         scope = {
             **claim.key,
@@ -100,8 +98,7 @@ async def keep_refused(
             "first": None if window is None else window.first,
             "last": None if window is None else window.last,
         }
-        moved |= await run_query(connection, "quarantine_resolve", scope) > 0
-    return moved
+        await run_query(connection, "quarantine_resolve", scope)
 
 
 async def unknown_accounts(connection: Connection, account_ids: Sequence[str]) -> Sequence[str]:
@@ -130,6 +127,7 @@ async def save_advance(
                 "cursor": advance.cursor,
                 "checkpoint": advance.checkpoint,
                 "complete": advance.outcome == "complete",
+                "payload": _payload(claim, [claim.account_id] if claim.account_id else None),
                 "spread": advance.spread,
                 "changed": changed,
                 "quick_seconds": None if pace is None else pace.quick_seconds,
@@ -160,17 +158,14 @@ async def save_advance(
     )
 
 
-def verdict_turns(claim: Claim, advance: Advance, doubt: BankError | None) -> bool:
-    """Whether the verdict on the feed changes although its rows may not: it recovers, or completes, or loses
-    trust.
-    """
-    complete = advance.outcome == "complete" and doubt is None
-    return claim.failures > 0 or complete != claim.complete
-
-
 async def notify_changed(connection: Connection, claim: Claim, accounts: Sequence[str] | None) -> None:
-    """Tell listeners which accounts changed, None for many; they hear it at the commit."""
+    """Tell listeners which accounts have other rows, None for many; they hear it at the commit.
+
+    What only moves the verdict on a feed is told by triggers of the tables that it rests on.
+    """
+    await run_query(connection, "changed_notify", {"payload": _payload(claim, accounts)})
+
+
+def _payload(claim: Claim, accounts: Sequence[str] | None) -> str:
     payload = json.dumps({"accounts": accounts, "run_id": claim.run_id})
-    if len(payload) > NOTIFY_BYTES_MAX:
-        payload = json.dumps({"accounts": None, "run_id": claim.run_id})
-    await run_query(connection, "changed_notify", {"payload": payload})
+    return payload if len(payload) <= NOTIFY_BYTES_MAX else json.dumps({"accounts": None, "run_id": claim.run_id})

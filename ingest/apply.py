@@ -15,7 +15,7 @@ from psycopg.copy import AsyncLibpqWriter
 from banks.ports import FetchedTransaction, MutatedDuringPagination
 from ingest import first_reading, identity, relink
 from ingest.absence import Absence, judge_absence, note_missing, strike
-from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
+from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts
 from ingest.decide import Changeset
 from ingest.store import QUERIES, Claim, fetch_row, hold_lease, run_query
 from kernel.database import Connection, Pool
@@ -30,9 +30,9 @@ async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advan
     async with pool.connection() as connection:
         await connection.execute(QUERIES["stage_create"])
         await hold_lease(connection, claim)
-        changed, removed, mended, absence = await move_rows(connection, claim, changes)
+        changed, removed, absence = await move_rows(connection, claim, changes)
         trusted = changes.ends and absence.doubt is None
-        doubts_moved = mended | await keep_refused(
+        await keep_refused(
             connection,
             claim,
             changes.refused,
@@ -57,17 +57,16 @@ async def apply_transactions(pool: Pool, claim: Claim, changes: Changeset, advan
         await save_advance(connection, claim, advance, applied, changes.as_of)
         if changes.ends:
             await relink.link_proven(connection, claim)
-        doubts_moved |= absence.moved
-        if changed or removed or doubts_moved or not changes.begins or verdict_turns(claim, advance, absence.doubt):
-            everyone = doubts_moved or (changes.from_start and claim.account_id == "")
+        if changed or removed:
+            everyone = changes.from_start and claim.account_id == ""
             await notify_changed(connection, claim, None if everyone else touched or [claim.account_id])
         return applied
 
 
-async def move_rows(connection: Connection, claim: Claim, changes: Changeset) -> tuple[int, int, bool, Absence]:
+async def move_rows(connection: Connection, claim: Claim, changes: Changeset) -> tuple[int, int, Absence]:
     """Work out what the rows replace and end, and move history, totals and the mirror itself.
 
-    Returns how many rows changed and how many went, whether a row that was refused is well now, and what was absent.
+    Returns how many rows changed and how many went, and what was absent.
     """
     mine = {
         **claim.key,
@@ -96,9 +95,9 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
     struck = 0
     if sight.has_missing and changes.upserts and not changes.judges_absence:
         struck = await strike(connection, changes)
-    mended = False
     if changes.upserts or changes.removed:
-        mended = sight.has_refused and await run_query(connection, "quarantine_mend", mine) > 0
+        if sight.has_refused:
+            await run_query(connection, "quarantine_mend", mine)
         if sight.has_hidden:
             await run_query(connection, "holds_forget", mine)
     all_new = not held_back
@@ -148,10 +147,10 @@ async def move_rows(connection: Connection, claim: Claim, changes: Changeset) ->
         await run_query(connection, "totals_move")
     if all_new and changes.upserts:
         await _copy_again(connection, copied)
-        return len(changes.upserts), removed, mended, absence
+        return len(changes.upserts), removed, absence
     if not (changes.upserts or ended or removed):  # Nothing came, and no hold came back.
-        return added, removed, mended, absence
-    return added + await run_query(connection, "incoming_upsert", mine), removed, mended, absence
+        return added, removed, absence
+    return added + await run_query(connection, "incoming_upsert", mine), removed, absence
 
 
 async def _refuse_mutation(connection: Connection, changes: Changeset) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from banks.ports import FetchedAccount, FetchedBalance
 from ingest import breaker, decide, relink
-from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts, verdict_turns
+from ingest.advance import Advance, Applied, keep_refused, notify_changed, save_advance, unknown_accounts
 from ingest.decide import Listed, MassDisappearance
 from ingest.store import QUERIES, Claim, fetch_row, hold_lease, run_query
 from kernel.database import Connection, Pool
@@ -35,13 +35,13 @@ async def apply_accounts(
         if decide.is_doubtful_listing(found["absent"], found["absent_lately"], found["held"]):
             doubt = MassDisappearance(f"{found['absent']} of {found['held']} accounts are not listed any more")
         await breaker.judge_listed(connection, claim, found["absent_ids"], found["held"], doubted=doubt is not None)
-        doubts_moved = await keep_refused(connection, claim, listed.refused, shows_all=doubt is None)
+        await keep_refused(connection, claim, listed.refused, shows_all=doubt is None)
         seen = len(listed.rows) + len(listed.refused)
         applied = Applied(seen, len(found["changed"]), 0, len(listed.refused), listed.pages, doubt)
         await save_advance(connection, claim, advance, applied, listed.as_of)
         touched = sorted({*found["changed"], *found["turned"]})
-        if touched or doubts_moved or verdict_turns(claim, advance, doubt):
-            await notify_changed(connection, claim, None if doubts_moved or doubt else touched or None)
+        if touched:
+            await notify_changed(connection, claim, touched)
         return applied
 
 
@@ -67,7 +67,7 @@ async def apply_balances(pool: Pool, claim: Claim, listed: Listed[FetchedBalance
         await run_query(connection, "balance_history_extend", balances)
         cursor = await connection.execute(QUERIES["balance_history_append"], balances)
         changed = sorted({row[0] for row in await cursor.fetchall()})
-        doubts_moved = await keep_refused(connection, claim, listed.refused, shows_all=doubt is None)
+        await keep_refused(connection, claim, listed.refused, shows_all=doubt is None)
         applied = Applied(
             len(listed.rows) + len(listed.refused),
             len(changed),
@@ -78,8 +78,8 @@ async def apply_balances(pool: Pool, claim: Claim, listed: Listed[FetchedBalance
             await unknown_accounts(connection, ids),
         )
         await save_advance(connection, claim, advance, applied, listed.as_of)
-        if changed or doubts_moved or verdict_turns(claim, advance, doubt):
-            await notify_changed(connection, claim, None if doubts_moved or doubt else changed or None)
+        if changed:
+            await notify_changed(connection, claim, changed)
         return applied
 
 

@@ -128,7 +128,6 @@ async def flag_positions(pool: Pool, claim: Claim, error: PositionalIds) -> None
     async with pool.connection() as connection:
         flag = {"run_id": claim.run_id, "rewritten": error.rewritten, "held": error.held, "sample": error.sample}
         await run_query(connection, "positional_flag", {**claim.key, **flag})
-        await run_query(connection, "changed_notify", _TELL_ALL)
 
 
 # ── re-keyed ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,15 +236,12 @@ async def take_back(connection: Connection) -> None:
 
 async def end_pass(connection: Connection, claim: Claim, sight: Sight) -> None:
     """A pass was believed to its end."""
-    turned = 0
     if sight.has_newcomers:
         await run_query(connection, "newcomers_forget", claim.key)
-    if sight.has_links:
-        turned += await run_query(connection, "links_withdraw_rekeyed", claim.key)
-    if sight.is_flagged:
-        turned += await run_query(connection, "positional_close", claim.key)
-    if turned:
+    if sight.has_links and await run_query(connection, "links_withdraw_rekeyed", claim.key):
         await run_query(connection, "changed_notify", _TELL_ALL)
+    if sight.is_flagged:
+        await run_query(connection, "positional_close", claim.key)
 
 
 # ── pending that became posted ──────────────────────────────────────────────────────────────────────────────

@@ -97,10 +97,7 @@ async def resolve(pool: Pool, quarantine_id: int, *, by: str, why: str) -> bool:
     async with pool.connection() as connection:
         settled = {"quarantine_id": quarantine_id, "by": by, "why": why}
         cursor = await connection.execute(QUERIES["quarantine_resolve_by_hand"], settled)
-        found = await cursor.fetchone()
-        if found is not None:
-            await run_query(connection, "changed_notify", {"payload": '{"accounts": null}'})
-        return found is not None
+        return await cursor.fetchone() is not None
 
 
 async def retry(pool: Pool, ids: Sequence[int] | None) -> list[Retried]:
@@ -213,7 +210,8 @@ async def _apply(pool: Pool, claim: Claim, well: list[_Well]) -> list[Retried]:
         await run_query(connection, "quarantine_close", {"ids": list(rows), "resolution": "read again"})
         counted = {"pages": 0, "rows_seen": len(rows), "rows_changed": changed, "rows_removed": 0, "rows_refused": 0}
         await run_query(connection, "run_add", {"run_id": claim.run_id, **counted})
-        await notify_changed(connection, claim, None)
+        if changed:
+            await notify_changed(connection, claim, sorted({row.account_id for row in rows.values()}))
     return told + [Retried(quarantine_id, "read again") for quarantine_id in rows]
 
 

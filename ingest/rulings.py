@@ -136,8 +136,11 @@ async def rule(pool: Pool, link_id: str, ruling: Ruling, by: str, note: str) -> 
             await _rule_account(connection, link, said)
         elif not await run_query(connection, "link_rule", said):
             raise RulingRefused(f"link {link_id} has changed meanwhile; look again")
-        elif state == "confirmed":
-            await run_query(connection, "link_rule_out", said)
+        else:
+            if state == "confirmed":
+                await run_query(connection, "link_rule_out", said)
+            # What may be there twice is no longer in doubt, or is again.
+            await run_query(connection, "account_notify", said)
         return link
 
 

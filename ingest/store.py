@@ -18,9 +18,6 @@ from kernel.sql import load_queries
 
 QUERIES = load_queries("ingest")
 
-# The views that read.refresh() keeps; listeners are told their names.
-VIEWS = ("daily_cash_flow",)
-
 Outcome = Literal["complete", "partial", "failed", "throttled", "fenced"]
 # What is claimed, and has requests set aside for it, apart from the other: accounts and balances, and the histories.
 Kind = Literal["listings", "transactions"]
@@ -286,7 +283,6 @@ async def restart_pass(pool: Pool, claim: Claim) -> None:
     """Forget the cursor, as the bank did. Answers say partial until everything was read again."""
     async with pool.connection() as connection:
         await connection.execute(QUERIES["target_forget_cursor"], claim.key)
-        await connection.execute(QUERIES["changed_notify"], {"payload": '{"accounts": null}'})
 
 
 async def listing_start(pool: Pool, account_id: str) -> ListingStart:
@@ -320,14 +316,10 @@ async def targets(pool: Pool, connection_id: str) -> list[TargetState]:
 
 
 async def refresh_views(pool: Pool) -> bool:
-    """Refresh the materialized views if something changed since, and tell listeners. True when it did."""
+    """Refresh the materialized views if something changed since. True when it did."""
     async with pool.connection() as connection:
         row = await _row(connection, "views_refresh", {})
-        refreshed = row is not None and bool(row["refreshed"])
-        if refreshed:
-            for name in VIEWS:
-                await connection.execute(QUERIES["changed_notify"], {"payload": f'{{"view": "{name}"}}'})
-        return refreshed
+        return row is not None and bool(row["refreshed"])
 
 
 async def move_clock(pool: Pool) -> None:

@@ -245,11 +245,11 @@ async def _apply(
     async with desk.pool.connection() as connection:
         await connection.execute(QUERIES["stage_create"])
         await hold_lease(connection, claim)
-        changed, removed, mended, absence = await move_rows(connection, claim, changes)
+        changed, removed, absence = await move_rows(connection, claim, changes)
         trusted = changes.ends and absence.doubt is None
         # A sweep of a delta feed spans many runs, and what one of them saw refused is seen.
         first_run = state.run_id if changes.window is None or following is None else claim.run_id
-        told = mended | await keep_refused(
+        await keep_refused(
             connection,
             claim,
             changes.refused,
@@ -266,7 +266,7 @@ async def _apply(
             await run_query(connection, "sweep_end", _ending(claim, interval, None))
         else:
             await run_query(connection, "sweep_advance", {**claim.key, **following, "rows_seen": applied.rows_seen})
-        if changed or removed or told or absence.moved:
+        if changed or removed:
             await notify_changed(connection, claim, None if claim.account_id == "" else [claim.account_id])
     if changed or removed or absence.moved:
         log.warning(

@@ -15,6 +15,8 @@ class Caller:
     name: str
     scopes: frozenset[str]
     accounts: tuple[str, ...] | None = None
+    # Whose idempotency keys are meant: a token that was rotated has another id, and its holder is the same.
+    principal: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether this scope was given."""

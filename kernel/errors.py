@@ -128,7 +128,41 @@ class Unauthenticated(Problem):
     """A valid bearer token is needed."""
 
     status, slug = 401, "unauthenticated"
-    advice = "Send `Authorization: Bearer <token>` once, with the token that the operator has set."
+    advice = (
+        "Send `Authorization: Bearer <token>` once, with a token that was given to you and is still good. For the "
+        "operator: `bankmirror token create` makes one, `bankmirror token list` shows which are good."
+    )
+
+
+class Forbidden(Problem):
+    """The token may not do this."""
+
+    status, slug = 403, "forbidden"
+    advice = (
+        "The token is good, but has not the scope that `needs` names. Scopes of a token never change: ask the operator "
+        "for one that has it."
+    )
+
+
+class TooManyRequests(Problem):
+    """Too many failed attempts to authenticate."""
+
+    status, slug, retry_after_seconds = 429, "too-many-requests", 1
+    advice = (
+        "What was sent is no token that is good here, and from this address, or with this token's id, that was tried "
+        "too often. Look at the token before you try again, after Retry-After seconds (at least 1); a good one is let "
+        "in at any time."
+    )
+
+
+class RateLimited(Problem):
+    """The token has used up what it may ask for."""
+
+    status, slug, retry_after_seconds = 429, "rate-limited", 1
+    advice = (
+        "Send the same request again after Retry-After seconds. `RateLimit` says in every answer what is left, and "
+        "`RateLimit-Policy` of how much. A question that names its account and asks for few rows costs least."
+    )
 
 
 class NotFound(Problem):
@@ -241,6 +275,12 @@ class StaleData(Problem):
     """The mirror is older than the request allows."""
 
     status, slug, retry_after_seconds = 503, "stale-data", 2
+    advice = (
+        "A younger answer was asked for, and none came in time. Send the same request again after Retry-After seconds; "
+        "or wait longer (`Prefer: wait=10`), or do without `max_age` and go by `freshness`: `reason` says what keeps "
+        "the mirror from being younger, and `synced_at` how old it is. Where `detail` says that the mirror is not "
+        "being kept, asking sooner does not help: its operator has to look after ingest."
+    )
 
 
 class MomentOpen(Problem):
@@ -251,6 +291,47 @@ class MomentOpen(Problem):
         "A poll that began before that moment is still being stored, or none has begun since: an answer now might not "
         "be the last word. Send the same request again after Retry-After seconds (at least 2), or ask for a moment "
         "before `closed_until`. If that stands still, nothing is polled: bankmirror doctor says why."
+    )
+
+
+class HostRefused(Problem):
+    """The request names a host that is not this machine."""
+
+    status, slug = 421, "host-refused"
+    advice = (
+        "Without a token only requests that mean this machine are taken: ask 127.0.0.1 or localhost, from no page of "
+        "another origin. For the operator: with tokens, any name will do."
+    )
+
+
+class NotAcceptable(Problem):
+    """The answer has no form that the request accepts."""
+
+    status, slug = 406, "not-acceptable"
+    advice = (
+        "Accept one of the forms in detail; application/json is always good. An MCP client sends "
+        "`Accept: application/json, text/event-stream`."
+    )
+
+
+class TooManyStreams(Problem):
+    """There are too many streams already."""
+
+    status, slug, retry_after_seconds = 429, "too-many-streams", 5
+    advice = (
+        "Close streams that nobody reads; one is enough for any number of accounts. Then open it again after "
+        "Retry-After seconds (at least 5), or ask `/banking/changes` with the last cursor now and then: when nothing "
+        "changed, that costs little."
+    )
+
+
+class StreamEnded(Problem):
+    """The stream ends because the process does."""
+
+    status, slug, retry_after_seconds = 503, "stream-ended", 1
+    advice = (
+        "Open the stream again after Retry-After seconds (at least 1), with the last event's id as `Last-Event-ID`: it "
+        "goes on from there."
     )
 
 

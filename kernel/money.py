@@ -11,6 +11,13 @@ from iso4217 import Currency
 AMOUNT_MINOR_LIMIT = 10**15
 
 
+# How both are written by clients, for whoever tells them so.
+CODE_PATTERN = "^[A-Z]{3}$"
+AMOUNT_PATTERN = r"^[0-9]+([.][0-9]+)?$"
+# Characters. No amount takes more.
+AMOUNT_LENGTH = 30
+
+
 class MoneyError(ValueError):
     """This is not an amount of money."""
 

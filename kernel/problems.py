@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from kernel import errors
 from kernel.database import translate_error
+from kernel.money import AMOUNT_PATTERN, CODE_PATTERN
 
 log = structlog.get_logger()
 
@@ -35,6 +36,13 @@ _REASONS = {
     "model_type": "should be a JSON object",
     "string_pattern_mismatch": "has a form, or a character, that is not allowed here",
 }
+# What a value should have looked like, by the pattern that it does not match.
+_FORMS = {
+    AMOUNT_PATTERN: "should be a decimal number in major units, as 12000.00",
+    CODE_PATTERN: "should be three capital letters, as USD",
+}
+# Characters of a name that a client made up; it stands in a problem twice.
+_NAME_LENGTH = 100
 
 
 class ProblemDocument(BaseModel):
@@ -48,9 +56,9 @@ class ProblemDocument(BaseModel):
     retryable: bool
 
 
-def problem_response(problem: errors.Problem) -> Response:
-    """Render a problem as its HTTP response."""
-    document: dict[str, Any] = {
+def problem_document(problem: errors.Problem) -> dict[str, Any]:
+    """A problem as it is told, with all its members."""
+    return {
         "type": f"/problems/{problem.slug}",
         "title": problem.title(),
         "status": problem.status,
@@ -59,10 +67,14 @@ def problem_response(problem: errors.Problem) -> Response:
         "retryable": problem.retry_after_seconds is not None,
         **problem.members,
     }
+
+
+def problem_response(problem: errors.Problem) -> Response:
+    """Render a problem as its HTTP response."""
     headers = dict(problem.headers)
     if problem.retry_after_seconds is not None:
         headers.setdefault("Retry-After", str(problem.retry_after_seconds))
-    return Response(json.dumps(document, separators=(",", ":")), problem.status, headers, PROBLEM_TYPE)
+    return Response(json.dumps(problem_document(problem), separators=(",", ":")), problem.status, headers, PROBLEM_TYPE)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -112,10 +124,17 @@ def _from_validation(error: RequestValidationError) -> errors.Problem:
     for item in found:
         where, *path = item["loc"]
         name = "/" + "/".join(str(step) for step in path) if where == "body" else str(path[0]) if path else where
-        listed.append({"pointer": name, "in": str(where), "detail": reason(item)})
+        listed.append({"pointer": _cut(name), "in": str(where), "detail": reason(item)})
     return errors.ValidationFailed(f"{listed[0]['pointer']}: {listed[0]['detail']}", errors=listed)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
 
 
 def reason(item: Mapping[str, Any]) -> str:
     """What is wrong with a value, from one of pydantic's errors, in words for whoever sent it."""
+    form = _FORMS.get(item.get("ctx", {}).get("pattern", ""))
+    if form is not None:
+        return form
     return _REASONS.get(item["type"], str(item["msg"]))

@@ -37,7 +37,8 @@ class HttpSettings(Settings):
 
     api_token: SecretStr | None = Field(
         None,
-        description="The bearer token that callers must send. Required in live mode, and off loopback in any mode.",
+        description="The operator's own token, which may do everything but read memos. Others are made by "
+        "`bankmirror token create`. Required off loopback when the bank is the sandbox.",
     )
 
     @model_validator(mode="after")
@@ -46,16 +47,16 @@ class HttpSettings(Settings):
             raise ValueError("BANKMIRROR_API_TOKEN must have at least 32 characters")
         return self
 
+    @property
+    def needs_token(self) -> bool:
+        """Whether every caller must send a token: always, but on the sandbox, where a process only starts on loopback
+        without one.
+        """
+        return self.mode == "live" or self.api_token is not None
+
     def require_safe_exposure(self, host: str) -> None:
         """Refuse to serve money to whoever finds the port. Raises StartupError."""
-        if self.api_token is not None:
-            return
-        if self.mode == "live":
-            raise StartupError(
-                "a token is required in live mode",
-                "set BANKMIRROR_API_TOKEN to a secret of at least 32 characters, e.g. from `openssl rand -hex 32`",
-            )
-        if not is_loopback(host):
+        if not self.needs_token and not is_loopback(host):
             raise StartupError(
                 f"a token is required to listen on {host}",
                 "listen on 127.0.0.1, or set BANKMIRROR_API_TOKEN to a secret of at least 32 characters",

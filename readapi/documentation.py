@@ -1,18 +1,22 @@
 """How the API describes itself: OpenAPI, a page for it that works offline, and what each problem means."""
 
+import html
 import pathlib
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Path, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from kernel import errors
 from kernel.access import is_open
 from kernel.problems import PROBLEM_TYPE, ProblemDocument
+from readapi import llms
+from readapi.fields import describe_choice
 
 DESCRIPTION = """\
 Your bank accounts, mirrored and answered at once. Every answer says how far it can be trusted:
@@ -33,6 +37,22 @@ DOCS_PAGE = """\
 <div id="swagger-ui"></div>
 <script src="docs/static/swagger-ui-bundle.js"></script>
 <script src="docs/static/docs.js"></script>
+</html>
+"""
+PROBLEM_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{0}</title>
+<h1>{1}</h1>
+<dl>
+<dt>Type<dd><code>{0}</code>
+<dt>Status<dd>{2}
+<dt>May the same request succeed later?<dd>{3}
+<dt>What to do<dd>{4}
+</dl>
+<p><a href="../docs">The API</a>
 </html>
 """
 # Swagger UI draws its icons from data: URLs, and sets styles by script, which needs no exception.
@@ -85,6 +105,13 @@ async def start_page() -> Response:
     return RedirectResponse("docs")
 
 
+@router.get("/docs/", include_in_schema=False)
+@router.get("/problems/", include_in_schema=False)
+async def without_slash(request: Request) -> Response:
+    """To the page that is meant; relative, too."""
+    return RedirectResponse(f"../{request.url.path.strip('/')}")
+
+
 @router.get("/docs", include_in_schema=False)
 async def docs_page() -> Response:
     """The API, to look at and to try."""
@@ -112,15 +139,28 @@ async def list_problems() -> list[ProblemType]:
     responses=problem_responses(errors.NotFound, errors.ValidationFailed),
 )
 async def get_problem(
+    request: Request,
     slug: Annotated[
         str, Path(max_length=100, description="What follows `/problems/` in `type`.", examples=["not-found"])
     ],
-) -> ProblemType:
-    """What a problem type means, and what to do about it."""
+) -> Any:
+    """What a problem type means, and what to do about it; as a page for a browser."""
     kind = errors.problem_types().get(slug)
     if kind is None:
         raise errors.NotFound("no problem type has this name")
-    return _describe(kind)
+    described = _describe(kind)
+    # A browser asks for HTML first, and a program for JSON or for anything.
+    if request.headers.get("accept", "").startswith("text/html"):
+        return HTMLResponse(
+            _problem_page(described), headers={"Content-Security-Policy": DOCS_POLICY, "Vary": "Accept"}
+        )
+    return described
+
+
+def _problem_page(described: ProblemType) -> str:
+    again = {True: "yes", False: "no", None: "each answer says it"}[described.retryable]
+    told = (described.type, described.title, described.status, again, described.what_to_do)
+    return PROBLEM_PAGE.format(*(html.escape(str(text)) for text in told))
 
 
 def _describe(kind: type[errors.Problem]) -> ProblemType:
@@ -136,6 +176,7 @@ def _describe(kind: type[errors.Problem]) -> ProblemType:
 def install_documentation(app: FastAPI, *, token_needed: bool) -> None:
     """Serve the pages above and the description of all of the app's routes."""
     app.include_router(router)
+    app.include_router(llms.router)
     app.mount("/docs/static", StaticFiles(directory=pathlib.Path(__file__).with_name("static")))
 
     def describe() -> dict[str, Any]:
@@ -168,6 +209,8 @@ def _openapi(app: FastAPI, *, token_needed: bool) -> dict[str, Any]:
                 content = response.get("content", {})
                 if status >= "400" and "application/json" in content:
                     content[PROBLEM_TYPE] = content.pop("application/json")
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    describe_choice(document, {route.path: route.response_model for route in routes if isinstance(route, APIRoute)})
     if token_needed:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]

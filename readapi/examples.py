@@ -11,7 +11,7 @@ _FRESHNESS = {
     "reason": None,
     "remedy": None,
 }
-_COFFEE = {"description": "COFFEE SHOP BERLIN", "counterparty_name": "Coffee Shop Ltd"}
+_COFFEE = {"description": "COFFEE SHOP BERLIN", "counterparty_name": "Coffee Shop Ltd", "warnings": []}
 
 ACTIVITY: list[dict[str, Any]] = [
     {
@@ -26,7 +26,7 @@ ACTIVITY: list[dict[str, Any]] = [
         "outcome_certain": False,
         "created_at": "2026-01-15T09:29:59.8+00:00",
         "booked_on": None,
-        "untrusted": {"description": None, "counterparty_name": None},
+        "untrusted": {"description": None, "counterparty_name": None, "warnings": []},
     },
     {
         "id": "tx_1",

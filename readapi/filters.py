@@ -3,103 +3,31 @@
 One that is not listed is refused, so that a typo in a filter never answers with everything.
 """
 
-import re
-from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kernel.money import AMOUNT_MINOR_LIMIT, UnknownCurrencyError, all_currencies, exponent
-
-# Rows on a page. Five hundred transactions are about 200 kB, which is more than an agent can read at once.
-PAGE_LIMIT = 500
-# PostgreSQL cannot index a longer id, so the mirror holds none.
-ID_LENGTH = 2700
-# A cursor holds at most two ids, in base64.
-CURSOR_LENGTH = 8000
-
-NO_NUL = r"^[^\x00]*$"
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-# RFC 3339. Without an offset nobody could say which moment is meant.
-_MOMENT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(\.\d+)?(?:([Zz])|([+-](?:[01]\d|2[0-3]):[0-5]\d))", re.ASCII
+from kernel.money import AMOUNT_LENGTH, AMOUNT_PATTERN, Money, UnrepresentableAmountError
+from readapi.transactions import FILTERS, Sort
+from readapi.values import (
+    CURSOR_LENGTH,
+    FIELDS_LENGTH,
+    NO_NUL,
+    AmountMinor,
+    CurrencyCode,
+    Day,
+    Id,
+    KnownAt,
+    Limit,
+    MaxAge,
+    Moment,
+    SearchText,
+    Truth,
+    only_digits,
 )
-_WHOLE = re.compile(r"-?\d+", re.ASCII)
 
-
-def _only_digits(value: Any) -> Any:
-    # Left to itself, pydantic also reads "1_0", "+1", " 1" and "1.0".
-    if isinstance(value, str) and not _WHOLE.fullmatch(value):
-        raise PydanticCustomError("whole_number", "should be a whole number")
-    return value
-
-
-def _only_iso(value: Any) -> Any:
-    # Left to itself, pydantic also reads numbers as seconds since 1970.
-    if isinstance(value, str) and not _DATE.fullmatch(value):
-        raise PydanticCustomError("date_format", "should be a date as YYYY-MM-DD")
-    return value
-
-
-def read_moment(value: Any) -> Any:
-    """A moment from text as RFC 3339 has it, to the microsecond. Raises PydanticCustomError, which is a ValueError."""
-    if not isinstance(value, str):
-        return value
-    written = _MOMENT.fullmatch(value)
-    if written is None:
-        # In a query, a plus sign that is not escaped means a space.
-        hint = "; write + as %2B" if re.search(r" \d{2}:\d{2}$", value) else ""
-        raise PydanticCustomError(
-            "moment_format",
-            "should be a moment with its offset, as 2026-01-31T23:59:59Z{hint}",
-            {"hint": hint},
-        )
-    day, clock, fraction, _, offset = written.groups()
-    microseconds = fraction[:7].ljust(7, "0") if fraction else ""
-    try:
-        # In UTC from here on: PostgreSQL takes no offset of sixteen hours or more.
-        return datetime.fromisoformat(f"{day}T{clock}{microseconds}{offset or '+00:00'}").astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise PydanticCustomError("moment_range", "is not a day and a time that there are") from None
-
-
-def _only_listed(value: str) -> str:
-    # An empty answer would say that there is no such money, where there is no such currency.
-    try:
-        exponent(value)
-    except UnknownCurrencyError:
-        raise PydanticCustomError("currency", "is not an ISO 4217 currency") from None
-    return value
-
-
-Id = Annotated[str, Field(min_length=1, max_length=ID_LENGTH, pattern=NO_NUL)]
-Day = Annotated[date, BeforeValidator(_only_iso)]
-Moment = Annotated[AwareDatetime, BeforeValidator(read_moment)]
-KnownAt = Annotated[
-    Moment | None,
-    Field(
-        description="Answer with what was known at this moment. Such an answer is the same bytes for ever; a moment at "
-        "which something may still be stored is refused for now.",
-        examples=["2026-01-31T23:59:59Z"],
-    ),
-]
-CurrencyCode = Annotated[
-    str,
-    Field(
-        pattern="^[A-Z]{3}$",
-        examples=["USD"],
-        json_schema_extra={"enum": [code for code, _, _ in all_currencies()]},
-    ),
-    AfterValidator(_only_listed),
-]
-# The bounds stand before the validator: after it, pydantic would keep them and OpenAPI would lose them.
-AmountMinor = Annotated[int, Field(ge=0, lt=AMOUNT_MINOR_LIMIT), BeforeValidator(_only_digits)]
-Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT), BeforeValidator(_only_digits)]
-
-
+MEMO = "Third parties write that text: with a token, this needs `read:memo`."
 BALANCES_AS_OF = "Answer with the newest balance that the bank stated for a time up to this moment."
 
 
@@ -113,13 +41,31 @@ class Nothing(Asked):
     """No parameter."""
 
 
-class ActivityQuery(Asked):
+class Chosen(Asked):
+    """How much of the answer is wanted."""
+
+    fields: str | None = Field(
+        None,
+        min_length=1,
+        max_length=FIELDS_LENGTH,
+        description="Only these members of `data` (in a list: of its rows), separated by commas; those of members by a "
+        "dot, as in `amount,untrusted.description`. One that there is not is refused, with a list of those there are.",
+    )
+
+
+class Aged(Chosen):
+    """How old the answer may be."""
+
+    max_age: MaxAge = None
+
+
+class ActivityQuery(Aged):
     """How much activity."""
 
     limit: Limit = Field(20, description="How many entries at most.")
 
 
-class PageQuery(Asked):
+class PageQuery(Chosen):
     """A page of a list."""
 
     limit: Limit = Field(50, description="How many rows at most. May change from page to page.")
@@ -132,21 +78,21 @@ class PageQuery(Asked):
     )
 
 
-class BalancesOfAccountQuery(PageQuery):
+class BalancesOfAccountQuery(PageQuery, Aged):
     """Which balances of an account."""
 
     as_of: Moment | None = Field(None, description=BALANCES_AS_OF)
     known_at: KnownAt = None
 
 
-class AccountsQuery(PageQuery):
+class AccountsQuery(PageQuery, Aged):
     """Which accounts."""
 
     status: Literal["open", "closed"] | None = Field(None, description="Only open or only closed accounts.")
     currency: CurrencyCode | None = Field(None, description="Only accounts in this currency, an ISO 4217 code.")
 
 
-class BalancesQuery(PageQuery):
+class BalancesQuery(PageQuery, Aged):
     """Which balances."""
 
     currency: CurrencyCode | None = Field(None, description="Only balances in this currency, an ISO 4217 code.")
@@ -154,7 +100,7 @@ class BalancesQuery(PageQuery):
     known_at: KnownAt = None
 
 
-class FeedsQuery(PageQuery):
+class FeedsQuery(PageQuery, Aged):
     """Which feeds."""
 
     account_id: Id | None = Field(None, description="Only the feeds of this account.")
@@ -164,7 +110,7 @@ class FeedsQuery(PageQuery):
     )
 
 
-class _Period(PageQuery):
+class _Days(Chosen):
     first: Day | None = Field(None, alias="from", description="The first day, by booking date.")
     last: Day | None = Field(None, alias="to", description="The last day, included.")
 
@@ -175,7 +121,7 @@ class _Period(PageQuery):
         return self
 
 
-class TransactionsQuery(_Period):
+class TransactionsQuery(PageQuery, _Days, Aged):
     """Which transactions. A pending one counts on the day (UTC) it was made."""
 
     status: Literal["pending", "posted"] | None = Field(None, description="Only pending or only posted entries.")
@@ -189,6 +135,24 @@ class TransactionsQuery(_Period):
     )
     counterparty_account_id: Id | None = Field(
         None, description="Only entries with this account at the other side, where the bank names it."
+    )
+    counterparty: SearchText | None = Field(
+        None, description="Only entries whose counterparty's name, as it is shown, contains this in any case. " + MEMO
+    )
+    text: SearchText | None = Field(
+        None,
+        description="Only entries whose description or counterparty's name, as they are shown, contains this in any "
+        "case. " + MEMO,
+    )
+    lapsed: Truth | None = Field(
+        None,
+        description="Only entries that are pending for so long that they will hardly settle any more, or only the "
+        "others. It is told of now, so not with `known_at`.",
+    )
+    sort: Sort = Field(
+        "-created_at",
+        description="The order; `-` for the greatest first. A pending entry is not booked, and stands with `booked_on` "
+        "on the day (UTC) it was made. Amounts are sorted with their sign. Ties go by the ids.",
     )
     as_of: Moment | None = Field(
         None,
@@ -204,13 +168,31 @@ class TransactionsQuery(_Period):
             raise PydanticCustomError("min_above_max", "min_amount_minor must not be above max_amount_minor")
         return self
 
+    @model_validator(mode="after")
+    def _lapsed_now(self) -> Self:
+        if self.lapsed is not None and self.known_at is not None:
+            raise PydanticCustomError("lapsed_then", "lapsed is told of now, and not with known_at")
+        return self
+
     def filters(self) -> dict[str, str]:
-        """The filters that are set, by the names that the store gives them."""
-        chosen = self.model_dump(exclude_none=True, exclude={"limit", "cursor", "known_at"}, mode="json")
-        return {name: str(value) for name, value in chosen.items()}
+        """The filters that are set, by the names that readapi.transactions gives them."""
+        chosen = self.model_dump(exclude_none=True, include=set(FILTERS) - {"lapsed"}, mode="json")
+        named = {name: str(value) for name, value in chosen.items()}
+        if self.status is not None:
+            named[self.status] = self.status
+        if self.lapsed is not None:
+            named["lapsed" if self.lapsed else "unlapsed"] = ""
+        return named
 
 
-class CashFlowQuery(_Period):
+class AllTransactionsQuery(TransactionsQuery):
+    """Which transactions of which accounts."""
+
+    account_id: Id | None = Field(None, description="Only this account.")
+    currency: CurrencyCode | None = Field(None, description="Only this currency, an ISO 4217 code.")
+
+
+class CashFlowQuery(PageQuery, _Days, Aged):
     """Which money, by what period."""
 
     account_id: Id | None = Field(None, description="Only this account.")
@@ -219,7 +201,91 @@ class CashFlowQuery(_Period):
     known_at: KnownAt = None
 
 
-class DiffQuery(_Period):
+class ExplainQuery(PageQuery, Aged):
+    """Since when, and in which currency."""
+
+    first: Day | None = Field(
+        None,
+        alias="from",
+        description="Begin with the last balance that the bank stated for a time before this day (UTC). Without it: "
+        "with the one before the last twenty booked entries, and at most a month ago.",
+    )
+    currency: CurrencyCode | None = Field(
+        None, description="The balance in this currency, an ISO 4217 code; the account's own unless it is given."
+    )
+
+
+class ActivitySummaryQuery(_Days, Aged):
+    """Which days, and how much of them. A pending entry counts on the day (UTC) it was made."""
+
+    currency: CurrencyCode | None = Field(None, description="Only this currency, an ISO 4217 code.")
+    top: Annotated[int, Field(ge=1, le=20), BeforeValidator(only_digits)] = Field(
+        5, description="How many types, counterparties and entries are listed at most."
+    )
+
+
+class AllActivitySummaryQuery(ActivitySummaryQuery):
+    """Which accounts, which days, and how much of them."""
+
+    account_id: Id | None = Field(None, description="Only this account.")
+
+
+class CashPositionQuery(PageQuery, Aged):
+    """Which accounts, in which currency."""
+
+    currency: CurrencyCode | None = Field(None, description="Only this currency, an ISO 4217 code.")
+    status: Literal["open", "closed", "any"] = Field(
+        "open", description="Only open accounts, only closed ones, or any."
+    )
+
+
+class CanPayQuery(Aged):
+    """Which amount from which account."""
+
+    account_id: Id = Field(description="The account to pay from.", examples=["acct_123"])
+    currency: CurrencyCode = Field(description="The currency of the amount, an ISO 4217 code.")
+    amount_minor: AmountMinor | None = Field(
+        None, description="The amount in minor units. Either this or `amount`.", examples=[1200000]
+    )
+    amount: Annotated[str, Field(min_length=1, max_length=AMOUNT_LENGTH, pattern=AMOUNT_PATTERN)] | None = Field(
+        None,
+        description="The amount as a decimal number in major units. Either this or `amount_minor`.",
+        examples=["12000.00"],
+        # Also where it is not there: one of both has to be.
+        validate_default=True,
+    )
+
+    @field_validator("amount_minor")
+    @classmethod
+    def _above_zero(cls, amount_minor: int | None) -> int | None:
+        if amount_minor == 0:
+            raise PydanticCustomError("no_amount", "must be above zero")
+        return amount_minor
+
+    @field_validator("amount")
+    @classmethod
+    def _one_amount(cls, amount: str | None, info: ValidationInfo) -> str | None:
+        # What is not here was refused already, and a second complaint would be about that too.
+        if not {"currency", "amount_minor"} <= info.data.keys():
+            return amount
+        if (info.data["amount_minor"] is None) == (amount is None):
+            raise PydanticCustomError("one_amount", "give either amount or amount_minor")
+        if amount is not None:
+            try:
+                money = Money.parse(amount, info.data["currency"])
+            except UnrepresentableAmountError as error:
+                raise PydanticCustomError("amount", "{reason}", {"reason": str(error)}) from None
+            cls._above_zero(money.amount_minor)
+        return amount
+
+    def money(self) -> Money:
+        """The amount, in its currency."""
+        if self.amount_minor is not None:
+            return Money(self.amount_minor, self.currency)
+        return Money.parse(self.amount or "", self.currency)
+
+
+class DiffQuery(PageQuery, _Days):
     """Between which moments, and of which booking dates."""
 
     known_from: Moment = Field(description="The earlier moment.", examples=["2026-02-01T00:00:00Z"])
@@ -231,3 +297,23 @@ class DiffQuery(_Period):
         if self.known_from > self.known_to:
             raise PydanticCustomError("known_from_after_known_to", "known_from must not be after known_to")
         return self
+
+
+class ChangesQuery(Asked):
+    """Whose changes, since when."""
+
+    account_id: Id | None = Field(
+        None, description="Only this account's. The cursor is good for the same account only."
+    )
+    cursor: str | None = Field(
+        None,
+        min_length=1,
+        max_length=CURSOR_LENGTH,
+        description="`next_cursor` of the page that was applied last, however long ago. Without it, all that there is.",
+    )
+    first: Literal["now"] | Moment | None = Field(
+        None,
+        alias="from",
+        description="Without a cursor: only what changed since this moment, or `now`, and nothing of before.",
+    )
+    limit: Limit = Field(100, description="How many changes at most on a page, or in one event.")

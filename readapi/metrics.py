@@ -1,10 +1,18 @@
-"""What Prometheus reads: requests, the connection pool, and the age of what is answered."""
+"""What Prometheus reads: requests, answers from memory, the connection pool, and the age of what is answered.
 
-from collections.abc import Sequence
+What is counted on the hot way are plain integers, made into samples only when somebody looks.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from kernel.database import Pool
+from readapi.entry import RouteCount
+from readapi.hot import Hot
+from readapi.receipts import Receipts
 from readapi.store import FeedCount
 
 # Seconds. A question to the database takes a millisecond or a few; five seconds is the statement timeout.
@@ -18,15 +26,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "bankmirror_http_requests",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
+        self.requests = Requests()
+        self.registry.register(self.requests)
         self.seconds = Histogram(
             "bankmirror_http_request_seconds",
-            "Time to the end of the answer.",
+            "Time to the end of the answer, where it was not from memory.",
             ["route"],
             registry=self.registry,
             buckets=BUCKETS,
@@ -50,10 +54,21 @@ class Metrics:
             registry=self.registry,
         )
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
-        self.requests.labels(method if method in METHODS else "other", route, str(status)).inc()
+    def watch(self, hot: Hot, receipts: Receipts) -> None:
+        """Show what is kept in memory, too."""
+        self.registry.register(Memory(hot, receipts))
+
+    def observe_seconds(self, route: str, seconds: float) -> None:
+        """An answer that was not from memory is over."""
         self.seconds.labels(route).observe(seconds)
+
+    def count(self, method: str, route: str, status: int) -> None:
+        """Count one answered request."""
+        self.requests.count(method, route, status)
+
+    def route_count(self, route: str) -> RouteCount:
+        """Where answers of a route are counted that may be given many times."""
+        return self.requests.kept.setdefault(route, RouteCount())
 
     def render(self, pool: Pool, feeds: Sequence[FeedCount] | None) -> bytes:
         """Everything in Prometheus' text format; `feeds` is None when the database did not answer."""
@@ -76,3 +91,66 @@ class Metrics:
         for feed, age_seconds in oldest.items():
             self.feed_age.labels(feed).set(age_seconds)
         return generate_latest(self.registry)
+
+
+class Requests(Collector):
+    """Requests answered, by method, route and status."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, RouteCount] = {}
+        self._counted: dict[tuple[str, str, int], int] = {}
+
+    def count(self, method: str, route: str, status: int) -> None:
+        key = (method if method in METHODS else "other", route, status)
+        self._counted[key] = self._counted.get(key, 0) + 1
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "bankmirror_http_requests", "Requests answered.", labels=["method", "route", "status"]
+        )
+        totals = dict(self._counted)
+        for route, count in self.kept.items():
+            for method, status, number in (
+                ("GET", 200, count.get),
+                ("HEAD", 200, count.head),
+                ("GET", 304, count.not_modified),
+            ):
+                if number:
+                    totals[method, route, status] = totals.get((method, route, status), 0) + number
+        for (method, route, status), number in totals.items():
+            family.add_metric([method, route, str(status)], number)
+        yield family
+
+
+class Memory(Collector):
+    """What is kept in memory, and how often that was of use."""
+
+    def __init__(self, hot: Hot, receipts: Receipts) -> None:
+        self._hot, self._receipts = hot, receipts
+
+    def collect(self) -> Iterable[Metric]:
+        hot = self._hot
+        counted = {
+            "hits": ("Answers given from memory.", hot.hits),
+            "not_modified": ("Answers that said the client has it already (304).", hot.not_modified),
+            "misses": ("Answers that might have been in memory and were not.", hot.misses),
+            "joins": ("Answers that were shared with somebody who had just asked the same.", hot.joins),
+            "evictions": ("Answers forgotten to make room.", hot.evictions),
+            "invalidations": ("Times that the database told of a change, or was not heard.", hot.invalidations),
+            "spoiled_fills": ("Answers not kept, because of a change while they were made.", hot.spoiled_fills),
+        }
+        for name, (about, number) in counted.items():
+            yield CounterMetricFamily(f"bankmirror_memory_{name}", about, value=number)
+        yield GaugeMetricFamily("bankmirror_memory_entries", "Answers kept in memory.", value=len(hot))
+        yield GaugeMetricFamily("bankmirror_memory_bytes", "What they take, about.", value=hot.bytes)
+        yield GaugeMetricFamily("bankmirror_memory_bytes_max", "What they may take.", value=hot.bytes_max)
+        receipts = self._receipts
+        yield CounterMetricFamily(
+            "bankmirror_receipts_written", "Answers given that are written down.", value=receipts.written
+        )
+        yield CounterMetricFamily(
+            "bankmirror_receipts_lost", "Answers given that could not be noted.", value=receipts.lost
+        )
+        yield GaugeMetricFamily(
+            "bankmirror_receipts_waiting", "Distinct receipts that wait to be written.", value=receipts.waiting
+        )

@@ -12,7 +12,8 @@ from typing import Literal, LiteralString, NamedTuple, assert_never
 
 from kernel.errors import MomentOpen, ValidationFailed
 from readapi.reader import Parameters, Reader
-from readapi.store import QUERIES, Answer, with_filters
+from readapi.store import QUERIES, Answer
+from readapi.transactions import Sort, completed, page_parameters
 
 # Seconds that a caller waits for a moment that is just past to be settled, and between two looks. Ingest shows once a
 # second how far the mirror is kept.
@@ -35,27 +36,20 @@ class _Answered(NamedTuple):
 
 async def list_transactions(
     reader: Reader,
-    account_id: str,
+    account_id: str | None,
     *,
     known_at: datetime,
     filters: Mapping[str, str],
-    before: list[str] | None,
+    sort: Sort,
+    after: list[str] | None,
     limit: int,
 ) -> Answer:
-    """A page of an account's transactions as they were known; `filters` has keys of store.TRANSACTION_FILTERS."""
-    before_at, before_id = before or ("infinity", "")
+    """A page of an account's transactions as they were known, with None of all accounts'; see readapi.transactions."""
     return await _ask(
         reader,
-        transactions_query(frozenset(filters)),
+        transactions_query(frozenset(filters), sort, everybody=account_id is None),
         "known_at",
-        {
-            "account_id": account_id,
-            "known_at": known_at.isoformat(),
-            "before_at": before_at,
-            "before_id": before_id,
-            "limit": str(limit),
-            **filters,
-        },
+        {"known_at": known_at.isoformat(), **page_parameters(account_id, filters, sort, after, limit)},
     )
 
 
@@ -182,9 +176,9 @@ async def latest(reader: Reader, account_id: str | None) -> datetime | None:
 
 
 @cache
-def transactions_query(names: frozenset[str]) -> LiteralString:
-    """The text of transactions_known_list with the conditions of the filters that are set."""
-    return with_filters(QUERIES["transactions_known_list"], names)
+def transactions_query(names: frozenset[str], sort: Sort = "-created_at", *, everybody: bool = False) -> LiteralString:
+    """The text of transactions_known_list with these filters in this order."""
+    return completed(QUERIES["transactions_known_list"], names, sort, everybody=everybody)
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -39,17 +39,99 @@ CREATE TYPE read.verdict AS ENUM (
 
 COMMENT ON TYPE read.verdict IS 'How far an answer can be trusted, best first: the verdict of an answer is the max() over its inputs.';
 
-CREATE FUNCTION access.token(token_id text) RETURNS TABLE(name text, environment text, digest bytea, scopes text[], accounts text[], requests_per_minute integer, bytes_per_day bigint, expires_at timestamp with time zone, revoked_at timestamp with time zone, expires_in double precision)
+CREATE FUNCTION access.check_end() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    may_move CONSTANT text[] := ARRAY['revoked_at', 'expires_at', 'replaced_by'];
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION 'tokens are revoked, and not emptied out' USING ERRCODE = 'check_violation';
+    END IF;
+    IF to_jsonb(NEW) - may_move <> to_jsonb(OLD) - may_move THEN
+        RAISE EXCEPTION 'what a token may do is never changed, only its end' USING ERRCODE = 'check_violation';
+    END IF;
+    IF OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at THEN
+        RAISE EXCEPTION 'a token that was revoked stays revoked' USING ERRCODE = 'check_violation';
+    END IF;
+    IF coalesce(NEW.expires_at, 'infinity') > coalesce(OLD.expires_at, 'infinity') THEN
+        RAISE EXCEPTION 'a token cannot be prolonged, only rotated' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION access.spend(worker text, batch bigint, of_tokens text[], in_minutes bigint[], more_requests bigint[], on_days bigint[], more_bytes bigint[]) RETURNS TABLE(token_id text, minute bigint, requests bigint, day bigint, bytes bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+    WITH is_new AS (
+        INSERT INTO access.usage_batches AS known (worker, batch, written_at) VALUES ($1, $2, clock_timestamp())
+            ON CONFLICT ON CONSTRAINT usage_batches_pkey DO UPDATE
+           SET batch = excluded.batch, written_at = excluded.written_at
+         WHERE known.batch < excluded.batch
+        RETURNING 1),
+    forgotten AS (
+        DELETE FROM access.usage_batches AS past
+         WHERE past.written_at < now() - interval '7 days' AND past.worker <> $1)
+    INSERT INTO access.usage AS usage (token_id, minute, requests, day, bytes, last_used_at)
+    -- What was counted before adds nothing; the sums are returned all the same.
+    SELECT told.token_id, told.minute, told.requests * (SELECT count(*) FROM is_new),
+           told.day, told.bytes * (SELECT count(*) FROM is_new), clock_timestamp()
+      FROM unnest($3, $4, $5, $6, $7) AS told (token_id, minute, requests, day, bytes)
+      JOIN access.tokens USING (token_id)
+     -- In one order, so that two processes that tell of the same tokens do not wait for each other.
+     ORDER BY told.token_id
+    ON CONFLICT ON CONSTRAINT usage_pkey DO UPDATE
+       -- What is told of an earlier minute is over; a later one begins anew.
+       SET requests = CASE WHEN excluded.minute = usage.minute THEN usage.requests + excluded.requests
+                           WHEN excluded.minute > usage.minute THEN excluded.requests ELSE usage.requests END,
+           minute = greatest(usage.minute, excluded.minute),
+           bytes = CASE WHEN excluded.day = usage.day THEN usage.bytes + excluded.bytes
+                        WHEN excluded.day > usage.day THEN excluded.bytes ELSE usage.bytes END,
+           day = greatest(usage.day, excluded.day),
+           last_used_at = CASE WHEN excluded.requests + excluded.bytes > 0
+                               THEN excluded.last_used_at ELSE usage.last_used_at END
+    RETURNING usage.token_id, usage.minute, usage.requests, usage.day, usage.bytes
+$_$;
+
+COMMENT ON FUNCTION access.spend(worker text, batch bigint, of_tokens text[], in_minutes bigint[], more_requests bigint[], on_days bigint[], more_bytes bigint[]) IS 'Add what a process has let tokens use since it told last, once for each number; returns what all processes together have.';
+
+CREATE FUNCTION access.tell_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    token CONSTANT access.tokens := coalesce(NEW, OLD);
+BEGIN
+    PERFORM audit.append(
+        coalesce(nullif(current_setting('bankmirror.actor', true), ''), session_user),
+        CASE WHEN TG_OP = 'INSERT' THEN 'token.created'
+             WHEN TG_OP = 'DELETE' THEN 'token.deleted'
+             WHEN NEW.revoked_at IS DISTINCT FROM OLD.revoked_at THEN 'token.revoked'
+             WHEN NEW.replaced_by IS DISTINCT FROM OLD.replaced_by THEN 'token.replaced'
+             ELSE 'token.shortened' END,
+        'token:' || token.token_id,
+        to_jsonb(token) - 'digest');
+    PERFORM pg_notify('bankmirror_access', token.token_id);
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION access.token(token_id text) RETURNS TABLE(principal text, name text, environment text, digest bytea, scopes text[], accounts text[], requests_per_minute integer, bytes_per_day bigint, revoked boolean, expires_in double precision)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
-    SELECT token.name, token.environment, token.digest, token.scopes, token.accounts, token.requests_per_minute,
-           token.bytes_per_day, token.expires_at, token.revoked_at, extract(epoch FROM token.expires_at - clock_timestamp())
+    SELECT token.principal, token.name, token.environment, token.digest, token.scopes, token.accounts,
+           token.requests_per_minute, token.bytes_per_day, token.revoked_at IS NOT NULL,
+           -- An interval between a moment and infinity is an error before PostgreSQL 17.
+           CASE WHEN token.expires_at < 'infinity' THEN extract(epoch FROM token.expires_at - clock_timestamp())::float8 END
       FROM access.tokens AS token
      WHERE token.token_id = $1
 $_$;
 
-COMMENT ON FUNCTION access.token(token_id text) IS 'What a door needs to know of a token; no row where there is none. Seconds until it expires by the clock of the database.';
+COMMENT ON FUNCTION access.token(token_id text) IS 'What a door needs to know of a token; no row where there is none. Seconds until it expires, by the clock of the database; null: never.';
 
 CREATE FUNCTION audit.append(actor text, action text, subject text, payload jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -89,6 +171,41 @@ $$;
 
 COMMENT ON FUNCTION audit.framed(VARIADIC fields text[]) IS 'Text fields as bytes, each behind its length as eight bytes.';
 
+CREATE FUNCTION audit.note_reads(worker text, batch bigint, keep_days integer, token_ids text[], callers text[], targets text[], statuses smallint[], versions text[], results bytea[], first_ats timestamp with time zone[], last_ats timestamp with time zone[], counts bigint[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    -- Whoever may write receipts must not be able to wipe them out.
+    IF keep_days IS NULL OR keep_days < 7 THEN
+        RAISE EXCEPTION 'receipts are kept for at least 7 days' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO audit.read_batches AS known (worker, batch, written_at)
+    VALUES (note_reads.worker, note_reads.batch, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT read_batches_pkey DO UPDATE
+       SET batch = excluded.batch, written_at = excluded.written_at
+     WHERE known.batch < excluded.batch;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO audit.reads (token_id, caller, target, status, version, result_sha256, first_at, last_at, times, worker)
+    SELECT noted.token_id, noted.caller, left(noted.target, 8000), noted.status, noted.version, noted.result_sha256,
+           noted.first_at, noted.last_at, noted.times, note_reads.worker
+      FROM unnest(token_ids, callers, targets, statuses, versions, results, first_ats, last_ats, counts)
+           AS noted (token_id, caller, target, status, version, result_sha256, first_at, last_at, times);
+    -- A little each time: a process that was away for a month must not stop here for a minute.
+    DELETE FROM audit.reads
+     WHERE read_id IN (SELECT read_id FROM audit.reads
+                        WHERE last_at < now() - make_interval(days => keep_days)
+                        ORDER BY last_at LIMIT 5000);
+    DELETE FROM audit.read_batches AS past
+     WHERE past.written_at < now() - interval '7 days' AND past.worker <> note_reads.worker;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION audit.note_reads(worker text, batch bigint, keep_days integer, token_ids text[], callers text[], targets text[], statuses smallint[], versions text[], results bytea[], first_ats timestamp with time zone[], last_ats timestamp with time zone[], counts bigint[]) IS 'Write one batch of receipts and forget those that are older than keep_days; false for a batch that is written already.';
+
 CREATE FUNCTION read.closed_until(account text DEFAULT NULL::text) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     AS $$
@@ -101,21 +218,41 @@ $$;
 
 COMMENT ON FUNCTION read.closed_until(account text) IS 'Before this moment, what was known of an account (null: of all) is settled: no answer about it will ever change.';
 
+CREATE FUNCTION read.hidden_characters() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F\u2800\u3000\u3164\uE000-\uF8FF\uFDD0-\uFDEF\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\uFFFE\uFFFF\U000110BD\U000110CD\U00013430-\U00013440\U00016FE4\U0001BCA0-\U0001BCA3\U0001D159\U0001D173-\U0001D17A\U0001FFFE\U0001FFFF\U0002FFFE\U0002FFFF\U0003FFFE-\U0010FFFF]'::text;
+
+COMMENT ON FUNCTION read.hidden_characters() IS 'The characters that are never shown, as a regular expression.';
+
+CREATE FUNCTION read.defused(raw text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN "left"(regexp_replace(regexp_replace(regexp_replace(translate(regexp_replace("left"(raw, 2000), (read.hidden_characters() || '+'::text), ' '::text, 'g'::text), '<>`＜＞｀﹤﹥'::text, '‹›''‹›''‹›'::text), '\](?=[[(:])|!(?=\[)|/(?=/)|\\(?=\\)|~(?=~)|\{(?=[{%#])|\$(?=\{)'::text, '\& '::text, 'g'::text), '&(#|[a-z0-9]+;|lt|gt)'::text, '& \1'::text, 'gi'::text), '\.[^ .:/?#0-9][^ .:/?#]*(?::[0-9]+)?(?=[/?#])|www(?=\.)|(?:script|data|file|blob)(?=:)'::text, '\& '::text, 'gi'::text), 140);
+
+COMMENT ON FUNCTION read.defused(raw text) IS 'read.shown without its short cut.';
+
 CREATE FUNCTION read.freshness(feeds text[], accounts text[] DEFAULT NULL::text[]) RETURNS TABLE(verdict read.verdict, synced_at timestamp with time zone, as_of timestamp with time zone, fresh_until timestamp with time zone, reason text, remedy text)
     LANGUAGE sql STABLE
     AS $$
-    SELECT coalesce(max(feed.verdict), 'unknown'),
-           CASE WHEN bool_and(feed.synced_at IS NOT NULL) THEN min(feed.synced_at) END,
-           CASE WHEN bool_and(feed.as_of IS NOT NULL) THEN min(feed.as_of) END,
-           CASE WHEN bool_and(feed.fresh_until IS NOT NULL) THEN min(feed.fresh_until) END,
-           CASE WHEN count(*) = 0 THEN 'no account has been read from the bank yet'
-                ELSE (array_agg(feed.reason ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END,
-           CASE WHEN count(*) = 0 THEN 'wait for the first poll; bankmirror status shows its progress'
-                ELSE (array_agg(feed.remedy ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END
-      FROM read.feeds AS feed
-     WHERE feed.feed = ANY (freshness.feeds)
-       -- Not "accounts IS NULL OR …": a prepared statement could not use the key then, and would read every account.
-       AND feed.account_id = ANY (coalesce(freshness.accounts, ARRAY(SELECT account_id FROM read.accounts)))
+    SELECT worst.verdict, worst.synced_at, worst.as_of, worst.fresh_until,
+           worst.reason || CASE worst.feeds WHEN 0 THEN '' WHEN 1 THEN '' WHEN 2 THEN ' (and 1 more feed)'
+                                            ELSE format(' (and %s more feeds)', worst.feeds - 1) END,
+           worst.remedy
+      FROM (SELECT coalesce(max(feed.verdict), 'unknown') AS verdict,
+                   CASE WHEN bool_and(feed.synced_at IS NOT NULL) THEN min(feed.synced_at) END AS synced_at,
+                   CASE WHEN bool_and(feed.as_of IS NOT NULL) THEN min(feed.as_of) END AS as_of,
+                   CASE WHEN bool_and(feed.fresh_until IS NOT NULL) THEN min(feed.fresh_until) END AS fresh_until,
+                   CASE WHEN count(*) = 0 THEN 'no account has been read from the bank yet'
+                        ELSE (array_agg(feed.reason ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END AS reason,
+                   CASE WHEN count(*) = 0 THEN 'wait for the first poll; bankmirror status shows its progress'
+                        ELSE (array_agg(feed.remedy ORDER BY feed.verdict DESC, feed.synced_at NULLS FIRST))[1] END AS remedy,
+                   CASE max(feed.verdict) WHEN 'unknown' THEN count(*) FILTER (WHERE feed.verdict = 'unknown')
+                                          WHEN 'stale' THEN count(*) FILTER (WHERE feed.verdict = 'stale')
+                                          WHEN 'partial' THEN count(*) FILTER (WHERE feed.verdict = 'partial')
+                                          ELSE 0 END AS feeds
+              FROM read.feeds AS feed
+             WHERE feed.feed = ANY (freshness.feeds)
+               -- Not "accounts IS NULL OR …": a prepared statement could not use the key then, and would read every account.
+               AND feed.account_id = ANY (coalesce(freshness.accounts, ARRAY(SELECT account_id FROM read.accounts)))) AS worst
 $$;
 
 COMMENT ON FUNCTION read.freshness(feeds text[], accounts text[]) IS 'The worst freshness over some feeds of some accounts (null: all of them), always one row.';
@@ -216,9 +353,7 @@ CREATE FUNCTION read.sees_all() RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
     SELECT coalesce(current_setting('bankmirror.accounts', true) = '*', false)
-        OR current_user <> 'bankmirror_reader'
-           AND (current_user IN ('bankmirror_ingest', 'bankmirror_transfers')
-                OR pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'read'), 'MEMBER'))
+        OR current_user <> 'bankmirror_reader' AND read.works_on_all()
 $$;
 
 COMMENT ON FUNCTION read.sees_all() IS 'Whether all accounts are shown: the setting bankmirror.accounts is *, or the role works on all of them.';
@@ -227,18 +362,145 @@ CREATE FUNCTION read.sees_memos() RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
     SELECT coalesce(current_setting('bankmirror.memo', true) = 'on', false)
-        OR current_user <> 'bankmirror_reader'
-           AND (current_user IN ('bankmirror_ingest', 'bankmirror_transfers')
-                OR pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'read'), 'MEMBER'))
+        OR current_user <> 'bankmirror_reader' AND read.works_on_all()
 $$;
 
 COMMENT ON FUNCTION read.sees_memos() IS 'Whether text that third parties wrote is shown: the setting bankmirror.memo is on, or the role works on all accounts.';
 
 CREATE FUNCTION read.shown(raw text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN "left"(regexp_replace("left"(raw, 2000), '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\U000E0000-\U000E0FFF]+'::text, ' '::text, 'g'::text), 140);
+    RETURN CASE WHEN ("left"(raw, 2000) ~ '[^ -%''-;=?-Z[^_a-z|}\u00A1-\u00AC\u00AE-\u02FF\u0391-\u0587\u3041-\u30FF\u4E00-\u9FFF\uAC00-\uD7A3]|!\[|//|\.[^ ]*[/?#]|[wW]\.|[aAeEbBtT]:'::text) THEN read.defused(raw) ELSE "left"(raw, 140) END;
 
-COMMENT ON FUNCTION read.shown(raw text) IS 'Third-party text made safe to show: without control, bidi, zero-width and tag characters, at most 140 characters.';
+COMMENT ON FUNCTION read.shown(raw text) IS 'Third-party text made safe to show: nothing hidden, no markup or address that a machine would render or fetch, at most 140 characters.';
+
+CREATE FUNCTION read.suspicion(description text, counterparty_name text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    spaces CONSTANT text := '[\s\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]+';
+    whole text := left(description, 2000) || ' ¦ ' || left(counterparty_name, 2000);
+    -- What an eye sees of it, and somewhat more; the rest is not shown, and need not be judged.
+    seen text := left(regexp_replace(regexp_replace(left(description, 2000), spaces, ' ', 'g'),
+                                     read.hidden_characters(), '', 'g'), 200) || ' ¦ ' ||
+                 left(regexp_replace(regexp_replace(left(counterparty_name, 2000), spaces, ' ', 'g'),
+                                     read.hidden_characters(), '', 'g'), 200);
+    -- The same in the plainest letters: full width and ornament folded.
+    plain text := lower(normalize(seen, NFKC));
+    found text[] := '{}';
+BEGIN
+    -- A payment that asks for another one: an imperative, an amount or all of it, and where to.
+    IF plain ~ (
+        '\m(please|kindly|must|need to|have to|urgent|urgently|immediately|asap|at once|bitte|dringend|sofort|svp|veuillez|urgente?'
+        '|por favor|per favore|si prega|alstublieft|proszę|pilnie)\M.*'
+        '\m(pay|send|transfer|wire|remit|refund|überweisen?|zahlen?|senden?|schicken?|virer|virez|transf[ée]rez|envoyez|payez'
+        '|transfier[ae]|env[ií]e|paga|pague|trasferisci|invia|versare|transfira|envie|betaal|stuur|przelać|przelej|wyślij)\M'
+        '|\m(pay|send|transfer|wire|remit|refund|überweise|sende|schicke|zahle|virez|transf[ée]rez|envoyez|payez|transfier[ae]'
+        '|env[ií]e|envía|pague|trasferisci|invia|versa|transfira|envie|betaal|stuur|przelej|wyślij|zapłać)\M'
+        '.*([0-9$€£¥]|\m(all|alle|tout|todo|tutto|tudo|funds?|money|balance|it|this|back|rest)\M).*'
+        '\m(to|into|auf|an|sur|vers|al?|sul|para|naar|op|na)\M.*'
+        '(iban|account|acct|konto|compte|cuenta|conta|rekening|rachunek|wallet|bitcoin|btc|crypto|\m[a-z]{2}[0-9]{2} ?[a-z0-9]{4})'
+        '|\m(account|konto|compte|cuenta|conto|conta|rekening|card)\M.*\m(blocked|suspended|locked|frozen|gesperrt|bloqu|geblok)'
+        '|\mverify your\M'
+        '|(ереведите|тправьте|латите|еречислите).*(счет|счёт|карт|iban)|请.*(转账|转帐|汇款|付款)|請.*(轉帳|匯款)'
+        '|(振り込|振込|送金).*ください|(송금|이체).*(하세요|하십시오|해 ?주)|(حول|أرسل).*(حساب|مبلغ)')
+    THEN found := found || 'asks_for_money'::text; END IF;
+
+    -- More than is shown.
+    IF length(description) > 140 OR length(counterparty_name) > 140
+    THEN found := found || 'cut'::text; END IF;
+
+    -- No reference of a bank has small letters, capitals and digits in 32 characters on end; and escapes of characters.
+    IF seen ~ '[A-Za-z0-9+/_-]{32}'
+       AND seen ~ '(?=[A-Za-z0-9+/_-]*[a-z])(?=[A-Za-z0-9+/_-]*[A-Z])(?=[A-Za-z0-9+/_-]*[0-9])[A-Za-z0-9+/_-]{32}'
+       OR seen ~* '(\\x[0-9a-f]{2}){3}|(\\u[0-9a-f]{4}){3}|(%[0-9a-f]{2}){4}'
+    THEN found := found || 'encoded'::text; END IF;
+
+    -- What a spreadsheet would run.
+    IF plain ~ '(^|¦) ?[=@+-] ?[a-z_.]+ ?[(|]|(^|¦) ?= ?[^= ]'
+    THEN found := found || 'formula'::text; END IF;
+
+    -- Joiners and marks of direction belong to some scripts and to emoji; beside Latin letters, or many of them, they do not.
+    IF regexp_replace(whole, '[\t\n\r\u00A0\u1680\u2000-\u200A\u200C-\u200F\u2028\u2029\u202F\u205F\u3000\uFE0E\uFE0F]', '', 'g')
+       ~ read.hidden_characters()
+       OR whole ~ '[A-Za-z][\u200C-\u200F\uFE0E\uFE0F]|[\u200C-\u200F][A-Za-z]|[\u200C-\u200F\uFE0E\uFE0F]{4}'
+    THEN found := found || 'hidden_characters'::text; END IF;
+
+    -- A verb of leaving out and what is left out; the reader named as what it is, and told what to do; what to do with tools,
+    -- secrets, other people and approvals.
+    IF plain ~ (
+        '\m(ignor|disregard|forget|overrid|bypass|vergiss|missacht|oubli|olvid|dimentic|esque|desconsider|negeer'
+        '|vergeet|zignor|zapomn).*'
+        '(instr|prompt|rule|polic|guideline|safeguard|guardrail|previous|prior|above|anweis|vorgabe|regel|bisherig'
+        '|vorherig|consigne'
+        '|précéd|anterior|istruz|precedent|regol|regras|vorige|eerdere|opdracht|polece|poprzedn|zasad)'
+        '|\m(dear|hey|hello|hi|attention|note to|message to|for|hallo|cher|an|to|aan) (the |all |any |den |die '
+        '|alle )?(ai|ki|llms?|assistants?|assistenten|chatbots?|language models?|agents?)\M'
+        '|\m(ais?|kis?|llms?|assistants?|agents?|models?|bots?|chatbots?|copilot|chatgpt|claude|gemini'
+        '|gpt)\M[^.]*\m(must|should|shall|needs? to|ha(s|ve) to|please|muss|soll|bitte|doi[ts]|debes?|deve|devi|moet'
+        '|musi)\M'
+        '|\m(you are now|from now on|new instructions?|system prompt|system message|developer mode|jailbreak|act as'
+        '|pretend to|end of (prompt|context|memo|untrusted|data)|ab sofort|du bist jetzt|tu es maintenant|ahora eres'
+        '|ora sei|je bent nu)\M'
+        '|\m(call|invoke|use|run|execute|open|fetch|visit)\M ((the|this|following|a|transfer|payment|your) )*(tools?'
+        '|functions?|api|endpoint|command|shell|script|url|link)\M'
+        '|\m(reveal|print|show|list|send|leak|exfiltrate|forward|e?mail|post|upload|repeat|output|include|tell'
+        '|give)\M.*\m(prompt|instructions|balances?|passwords?|tokens?|api keys?|secrets?|credentials'
+        '|all transactions|conversation|other accounts)\M'
+        '|\m(do not|don''t|never|without) (tell|mention|inform|alert|ask|asking|notify|warn|report|reveal|confirm|approval)'
+        '|\m(approve|authori[sz]e|confirm|mark|treat|consider|answer|respond|reply)\M.*\m(all|every|as (paid|fresh'
+        '|approved|verified|trusted|safe)|trusted|with)\M.*'
+        '\m(transfers?|payments?|questions?|approved|verified|trusted|paid|fresh|safe|only|yes)\M'
+        '|(гнорируй|абудь|тмени).*(инструк|указан|правил|предыдущ)|忽略.*(指令|指示|规则|提示|以上|之前)|(指示|命令|規則|プロンプト).*(無視|忘れ)'
+        '|(지시|명령|규칙|프롬프트).*(무시|잊)|تجاهل.*(تعليمات|السابق)|(talimat|komut).*(yok ?say|görmezden|unut)|निर्देश.*(अनदेख|नज़रअंदाज़)')
+    THEN found := found || 'instructions'::text; END IF;
+
+    -- An address, also without its scheme where it has a path that asks for something.
+    IF plain ~ '://|(^|[ "''(=])[/\\]{2}[a-z]|hxxps?:|\mwww\.[^ ]+/.|\.[a-z]+/[^ ]*[?=%&]|\.[a-z]+/[^ /]+/|\[\.\]'
+    THEN found := found || 'link'::text; END IF;
+
+    IF plain ~ ('<[a-z!/?]|\]\(|!\[|\]: ?[^ ]|`.*`|~~~|&#|&[a-z]+;|script ?:|data:[a-z]|\{\{|\{%|\$\{')
+    THEN found := found || 'markup'::text; END IF;
+
+    -- Before folding: a Greek, Cyrillic or Cherokee letter beside a Latin one, and letters that are mathematical signs.
+    IF seen ~ ('[A-Za-z][\u0370-\u052F\u13A0-\u13FF]|[\u0370-\u052F\u13A0-\u13FF][A-Za-z]'
+                '|[\U0001D400-\U0001D7FF]|[\u24B6-\u24E9\U0001F130-\U0001F189]{3}')
+    THEN found := found || 'mixed_scripts'::text; END IF;
+
+    -- Words by which a conversation with a model is laid out.
+    IF plain ~ ('(^|[^a-z])(system|assistant|user|human|developer|tool|observation)\s*[:>]\s*[^ ]|<\|[a-z_ ]+\||\[/?(inst|system)\]|<</?sys>>'
+                '|### ?(instruction|system|response|human|assistant)|</?(system|assistant|user|human|instructions?|untrusted'
+                '|context|prompt)\M')
+    THEN found := found || 'role_marker'::text; END IF;
+
+    -- What would pass for a call of a tool, its result, a part of this very answer, or a statement for the database.
+    IF plain ~ ('[{,] ?"[^"]*" ?:|\m(tool|function)[_ ](calls?|use|results?|output)\M|</?(tool|function|invoke|parameter|result)'
+                '|"(freshness|verdict|next_cursor|data)"|\m(next_cursor|fresh_until|synced_at)\M|; ?(drop|delete|insert'
+                '|update|alter|truncate) |\munion (all )?select\M')
+    THEN found := found || 'structure'::text; END IF;
+    RETURN found;
+END
+$_$;
+
+COMMENT ON FUNCTION read.suspicion(description text, counterparty_name text) IS 'read.warnings without its short cut.';
+
+CREATE FUNCTION read.tell_refreshed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('bankmirror_changed', json_build_object('view', NEW.view_name)::text);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION read.tell_refreshed() IS 'Tell listeners that answers which were read from the view are no longer true.';
+
+CREATE FUNCTION read.telling_characters() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '[^ -;?-Z_a-z\u00A1-\u00AC\u00AE-\u02FF\u0391-\u0587\u3041-\u30FF\u4E00-\u9FFF\uAC00-\uD7A3]|//|&#|&[A-Za-z]+;|[wW]\.|\.[A-Za-z]+/[^ ]*[?%&/]|(^|¦) ?[@+-]|[A-Za-z][\u0370-\u052F]|[\u0370-\u052F][A-Za-z]|[aA]:|%[0-9A-Fa-f]{2}%'::text;
+
+COMMENT ON FUNCTION read.telling_characters() IS 'What makes a text worth a closer look, before its words do, as a regular expression.';
 
 CREATE FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) RETURNS TABLE(account_id text, booked_on date, currency text, in_minor numeric, out_minor numeric, entries numeric)
     LANGUAGE sql STABLE
@@ -268,11 +530,38 @@ $$;
 
 COMMENT ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) IS 'Posted money in and out by account and booking date, as it was known at a closed moment.';
 
+CREATE FUNCTION read.untrusted(description text, counterparty_name text, warnings text[]) RETURNS json
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN json_build_object('description', description, 'counterparty_name', counterparty_name, 'warnings', warnings);
+
+COMMENT ON FUNCTION read.untrusted(description text, counterparty_name text, warnings text[]) IS 'The one object in which third-party text leaves; its three parts are columns of a view that shows it.';
+
+CREATE FUNCTION read.warnings(description text, counterparty_name text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((((COALESCE("left"(description, 2000), ''::text) || ' ¦ '::text) || COALESCE("left"(counterparty_name, 2000), ''::text)) ~ read.telling_characters()) OR (length(description) > 140) OR (length(counterparty_name) > 140)) THEN read.suspicion(COALESCE(description, ''::text), COALESCE(counterparty_name, ''::text)) WHEN ((COALESCE(octet_length(description), 0) < 20) AND (COALESCE(octet_length(counterparty_name), 0) < 20)) THEN '{}'::text[] WHEN (((octet_length(description) >= 32) AND (description ~ '[A-Za-z0-9+/_-]{32}'::text)) OR ((octet_length(counterparty_name) >= 32) AND (counterparty_name ~ '[A-Za-z0-9+/_-]{32}'::text))) THEN read.suspicion(COALESCE(description, ''::text), COALESCE(counterparty_name, ''::text)) WHEN (lower(((COALESCE(description, ''::text) || ' ¦ '::text) || COALESCE(counterparty_name, ''::text))) ~~ ANY (ARRAY['%ignor%'::text, '%disregard%'::text, '%forget%'::text, '%overrid%'::text, '%bypass%'::text, '%vergiss%'::text, '%missacht%'::text, '%oubli%'::text, '%olvid%'::text, '%dimentic%'::text, '%esque%'::text, '%negeer%'::text, '%vergeet%'::text, '%zapomn%'::text, '%assist%'::text, '%agent%'::text, '%model%'::text, '%chatb%'::text, '%copilot%'::text, '%gpt%'::text, '%claude%'::text, '%gemini%'::text, '%llm%'::text, '%instru%'::text, '%istru%'::text, '%prompt%'::text, '%system%'::text, '%human%'::text, '%user%'::text, '%developer%'::text, '%observation%'::text, '%jailbreak%'::text, '%pretend%'::text, '%act as%'::text, '%from now%'::text, '%you are%'::text, '%end of%'::text, '%do not%'::text, '%don''t%'::text, '%ab sofort%'::text, '%du bist%'::text, '%tu es%'::text, '%ahora%'::text, '%ora sei%'::text, '%je bent%'::text, '%talimat%'::text, '%komut%'::text, '%tool%'::text, '%function%'::text, '%api%'::text, '%endpoint%'::text, '%command%'::text, '%shell%'::text, '%script%'::text, '%url%'::text, '%link%'::text, '%balance%'::text, '%password%'::text, '%token%'::text, '%secret%'::text, '%credential%'::text, '%conversation%'::text, '%transactions%'::text, '%never%'::text, '%without%'::text, '%approv%'::text, '%authori%'::text, '%confirm%'::text, '%treat%'::text, '%consider%'::text, '%answer%'::text, '%respon%'::text, '%reply%'::text, '%mark %'::text, '%must%'::text, '%should%'::text, '%need to%'::text, '%have to%'::text, '%please%'::text, '%kindly%'::text, '%urgent%'::text, '%immediat%'::text, '%asap%'::text, '%at once%'::text, '%bitte%'::text, '%dringend%'::text, '%sofort%'::text, '%svp%'::text, '%veuillez%'::text, '%favor%'::text, '%prega%'::text, '%alstublieft%'::text, '%pilnie%'::text, '%iban%'::text, '%account%'::text, '%acct%'::text, '%konto%'::text, '%compte%'::text, '%cuenta%'::text, '%conta%'::text, '%rekening%'::text, '%rachun%'::text, '%wallet%'::text, '%bitcoin%'::text, '%btc%'::text, '%crypto%'::text, '%verify%'::text, '%block%'::text, '%suspend%'::text, '%frozen%'::text, '%gesperrt%'::text, '%bloqu%'::text, '%cursor%'::text, '%fresh %'::text, '%synced%'::text, '%union%'::text])) THEN read.suspicion(COALESCE(description, ''::text), COALESCE(counterparty_name, ''::text)) WHEN (((octet_length(description) > length(description)) OR (octet_length(counterparty_name) > length(counterparty_name))) AND (lower(((COALESCE(description, ''::text) || ' ¦ '::text) || COALESCE(counterparty_name, ''::text))) ~~ ANY (ARRAY['%proszę%'::text, '%гнор%'::text, '%абудь%'::text, '%тмени%'::text, '%счет%'::text, '%счёт%'::text, '%карт%'::text, '%忽略%'::text, '%無視%'::text, '%忘れ%'::text, '%请%'::text, '%請%'::text, '%ください%'::text, '%무시%'::text, '%잊%'::text, '%세요%'::text, '%십시오%'::text, '%해주%'::text]))) THEN read.suspicion(COALESCE(description, ''::text), COALESCE(counterparty_name, ''::text)) ELSE '{}'::text[] END;
+
+COMMENT ON FUNCTION read.warnings(description text, counterparty_name text) IS 'What is suspicious in third-party text as the bank sent it, by kind; empty for what just describes a payment. A sign and no proof, in both directions.';
+
+CREATE FUNCTION read.works_on_all() RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT current_user IN ('bankmirror_ingest', 'bankmirror_transfers')
+        OR pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'read'), 'MEMBER')
+$$;
+
+COMMENT ON FUNCTION read.works_on_all() IS 'Whether the role works on all accounts, and sees them whatever its transaction says.';
+
 CREATE FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN md5((ROW(status, day, amount_minor, currency, type, description, counterparty_name, counterparty_account_id, client_reference))::text);
 
 COMMENT ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) IS 'The fields of a transaction that stay when a bank gives it another id. Twins of one day share it: they are told apart by counting.';
+
+CREATE FUNCTION sync.accounts_payload(account_id text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((account_id = ''::text) OR (octet_length((to_json(account_id))::text) > 7000)) THEN '{"accounts": null}'::text ELSE (('{"accounts": ['::text || (to_json(account_id))::text) || ']}'::text) END;
+
+COMMENT ON FUNCTION sync.accounts_payload(account_id text) IS 'The message that names one account; empty stands for the whole connection, and names all.';
 
 CREATE FUNCTION sync.move_clock() RETURNS timestamp with time zone
     LANGUAGE sql SECURITY DEFINER
@@ -340,6 +629,30 @@ CREATE FUNCTION sync.run_start() RETURNS timestamp with time zone
 $$;
 
 COMMENT ON FUNCTION sync.run_start() IS 'When a run begins: now, or just after the mark if the clock was set back.';
+
+CREATE FUNCTION sync.tell_all() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('bankmirror_changed', '{"accounts": null}');
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION sync.tell_all() IS 'Tell listeners that answers about any account may no longer be true.';
+
+CREATE FUNCTION sync.tell_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('bankmirror_changed', sync.accounts_payload(NEW.account_id));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION sync.tell_changed() IS 'Tell listeners that answers about the account of the row are no longer true.';
 
 CREATE FUNCTION transfer.check_move() RETURNS trigger
     LANGUAGE plpgsql
@@ -426,8 +739,23 @@ $$;
 
 COMMENT ON FUNCTION transfer.settle(batch integer) IS 'Settle accepted transfers whose bank transaction is posted in the mirror; returns how many.';
 
+CREATE FUNCTION transfer.tell_moved() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('bankmirror_moved',
+        CASE WHEN octet_length(to_json(NEW.source_account_id)::text) > 7000 THEN '{"accounts": null}'
+             ELSE '{"accounts": [' || to_json(NEW.source_account_id)::text || ']}' END);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION transfer.tell_moved() IS 'Tell listeners that a transfer is shown otherwise with its source account.';
+
 CREATE TABLE access.tokens (
     token_id text NOT NULL,
+    principal text NOT NULL,
     name text NOT NULL,
     environment text NOT NULL,
     digest bytea NOT NULL,
@@ -441,11 +769,13 @@ CREATE TABLE access.tokens (
     revoked_at timestamp with time zone,
     replaced_by text,
     CONSTRAINT memos_and_money_apart CHECK ((NOT ((scopes @> ARRAY['read:memo'::text]) AND (scopes && ARRAY['transfer:request'::text, 'transfer:approve'::text])))),
-    CONSTRAINT tokens_accounts_check CHECK ((cardinality(accounts) > 0)),
+    CONSTRAINT memos_are_read CHECK (((scopes @> ARRAY['read'::text]) OR (NOT (scopes @> ARRAY['read:memo'::text])))),
+    CONSTRAINT tokens_accounts_check CHECK (((cardinality(accounts) > 0) AND (array_position(accounts, NULL::text) IS NULL))),
     CONSTRAINT tokens_bytes_per_day_check CHECK ((bytes_per_day > 0)),
     CONSTRAINT tokens_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT tokens_environment_check CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
-    CONSTRAINT tokens_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT tokens_name_check CHECK (((name <> ''::text) AND (length(name) <= 100))),
+    CONSTRAINT tokens_principal_check CHECK ((principal ~ '^[0-9A-Za-z]{8}$'::text)),
     CONSTRAINT tokens_requests_per_minute_check CHECK ((requests_per_minute > 0)),
     CONSTRAINT tokens_scopes_check CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['read'::text, 'read:memo'::text, 'transfer:request'::text, 'transfer:approve'::text, 'recon'::text, 'admin'::text]))),
     CONSTRAINT tokens_token_id_check CHECK ((token_id ~ '^[0-9A-Za-z]{8}$'::text))
@@ -455,6 +785,8 @@ COMMENT ON TABLE access.tokens IS 'Tokens that were ever given out. The secret i
 
 COMMENT ON COLUMN access.tokens.token_id IS 'The part of the token that may be shown, logged and searched for.';
 
+COMMENT ON COLUMN access.tokens.principal IS 'Whose idempotency keys are meant: the first token_id before all rotations. A transfer that is asked for again with the rotated token is the same transfer.';
+
 COMMENT ON COLUMN access.tokens.digest IS 'SHA-256 of the whole token. The secret in it has 256 bits, so nothing slower is needed.';
 
 COMMENT ON COLUMN access.tokens.accounts IS 'The only accounts that its holder sees. Null: all, also those to come.';
@@ -462,6 +794,27 @@ COMMENT ON COLUMN access.tokens.accounts IS 'The only accounts that its holder s
 COMMENT ON COLUMN access.tokens.expires_at IS 'Null: never.';
 
 COMMENT ON COLUMN access.tokens.replaced_by IS 'The token that it was exchanged for; this one goes on until expires_at.';
+
+CREATE TABLE access.usage (
+    token_id text NOT NULL,
+    minute bigint NOT NULL,
+    requests bigint NOT NULL,
+    day bigint NOT NULL,
+    bytes bigint NOT NULL,
+    last_used_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE access.usage IS 'What each token has used of its limits lately, over all processes: told once a second.';
+
+COMMENT ON COLUMN access.usage.minute IS 'The minute that requests are counted in, since 1970; and day likewise, for bytes.';
+
+CREATE TABLE access.usage_batches (
+    worker text NOT NULL,
+    batch bigint NOT NULL,
+    written_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE access.usage_batches IS 'What each process told last of its tokens'' use: told again, because its commit was in doubt, it is not counted twice.';
 
 CREATE TABLE audit.events (
     seq bigint NOT NULL,
@@ -491,6 +844,51 @@ CREATE TABLE audit.head (
 );
 
 COMMENT ON TABLE audit.head IS 'The end of the chain. Its one row is locked by whoever appends, so that the chain cannot fork.';
+
+CREATE TABLE audit.read_batches (
+    worker text NOT NULL,
+    batch bigint NOT NULL,
+    written_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE audit.read_batches IS 'The last batch of receipts of each process: one that is handed over again, because its commit was in doubt, is not written twice.';
+
+CREATE TABLE audit.reads (
+    read_id bigint NOT NULL,
+    token_id text,
+    caller text NOT NULL,
+    target text NOT NULL,
+    status smallint NOT NULL,
+    version text NOT NULL,
+    result_sha256 bytea NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    times bigint NOT NULL,
+    worker text NOT NULL,
+    CONSTRAINT reads_result_sha256_check CHECK ((octet_length(result_sha256) = 32)),
+    CONSTRAINT reads_times_check CHECK ((times > 0))
+);
+
+COMMENT ON TABLE audit.reads IS 'Read receipts: one row for the same answer to the same question of the same caller, a second at a time. Who holds the database can change them; unlike audit.events they are no chain.';
+
+COMMENT ON COLUMN audit.reads.token_id IS 'Null: a caller without a token of the database, whom caller names.';
+
+COMMENT ON COLUMN audit.reads.target IS 'Path and query as they were sent, cut after 8000 characters.';
+
+COMMENT ON COLUMN audit.reads.version IS 'The read model''s version: the answer held every database transaction below this id. Empty where the answer has none.';
+
+COMMENT ON COLUMN audit.reads.result_sha256 IS 'SHA-256 of the whole body; of a streamed answer, of what was sent.';
+
+COMMENT ON COLUMN audit.reads.worker IS 'The process that answered.';
+
+ALTER TABLE audit.reads ALTER COLUMN read_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME audit.reads_read_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE sync.account_links (
     account_id text NOT NULL,
@@ -741,7 +1139,7 @@ CREATE VIEW model.daily_cash_flow AS
     (flow.running_net_minor * currency.unit) AS running_net,
     flow.entries
    FROM (read.daily_cash_flow_stored flow
-     JOIN snapshot.currencies currency USING (currency));
+     LEFT JOIN snapshot.currencies currency USING (currency));
 
 COMMENT ON VIEW model.daily_cash_flow IS 'Posted money in and out of each account by booking date, as of the last refresh in read.refreshes.';
 
@@ -1013,12 +1411,12 @@ CREATE VIEW model.feeds AS
             END
             WHEN 'stale'::read.verdict THEN
             CASE
-                WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at) AND (refused.entries = 0)) THEN (format('accounts of %s: the bank does not list it any more'::text, covers.name) || COALESCE(((', but '::text || relink.listed_id) || ', which looks like it and is held back'::text), ''::text))
+                WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at) AND (refused.entries = 0)) THEN (format('accounts of %s: the bank does not list it any more'::text, covers.name) || COALESCE(((', but '::text || relink.shown_id) || ', which looks like it and is held back'::text), ''::text))
                 ELSE format('%s of %s: not confirmed by the bank since %s'::text, listed.feed, covers.name, to_char((known.synced_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS"Z"'::text))
             END
             WHEN 'partial'::read.verdict THEN
             CASE
-                WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN format('transactions of %s: what the bank shows under %s is held back, as it looks like the same account'::text, account.account_id, relink.listed_id)
+                WHEN ((relink.listed_id IS NOT NULL) AND target.complete) THEN format('transactions of %s: what the bank shows under %s is held back, as it looks like the same account'::text, account.account_id, relink.shown_id)
                 WHEN ((rewritten.rows IS NOT NULL) AND target.complete) THEN format('transactions of %s: an answer was refused, as it changed amount, day and text of %s booked entries'::text, covers.name, rewritten.rows)
                 WHEN (breaker.breaker_id IS NOT NULL) THEN format('%s of %s: %s of %s are not listed by the bank any more, and none was removed'::text, listed.feed, COALESCE(NULLIF(breaker.account_id, ''::text), ('connection '::text || target.connection_id)), breaker.absent, breaker.held)
                 WHEN ((refused.entries > 0) AND target.complete) THEN format('%s of %s: %s entries of the bank could not be read'::text, listed.feed, covers.name, refused.entries)
@@ -1088,8 +1486,13 @@ CREATE VIEW model.feeds AS
                       ORDER BY days.days
                      LIMIT 1)
                     ELSE NULL::daterange
-                END AS days) gap)
-     LEFT JOIN LATERAL ( SELECT link.listed_id
+                END AS days
+         OFFSET 0) gap)
+     LEFT JOIN LATERAL ( SELECT link.listed_id,
+                CASE
+                    WHEN (( SELECT read.sees_all() AS sees_all) OR (link.listed_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[]))) THEN link.listed_id
+                    ELSE 'another account'::text
+                END AS shown_id
            FROM sync.account_links link
           WHERE ((link.account_id = account.account_id) AND (link.state = 'suggested'::text))) relink ON (true))
      CROSS JOIN LATERAL ( SELECT min(balance.synced_at) AS seen_at,
@@ -1112,14 +1515,16 @@ CREATE VIEW model.feeds AS
                     WHEN ((target.synced_at IS NULL) OR (own.seen_at IS NULL)) THEN NULL::timestamp with time zone
                     WHEN ((listed.feed = 'accounts'::text) AND (own.seen_at < target.synced_at)) THEN own.seen_at
                     ELSE LEAST(target.fresh_until, (own.seen_at + (target.fresh_until - target.synced_at)))
-                END AS fresh_until) known)
+                END AS fresh_until
+         OFFSET 0) known)
      CROSS JOIN LATERAL ( SELECT (
                 CASE
                     WHEN (known.synced_at IS NULL) THEN 'unknown'::text
                     WHEN ((known.fresh_until < now()) AND (NOT (own.closed AND (target.parked_reason IS NOT NULL)))) THEN 'stale'::text
                     WHEN ((refused.entries > 0) OR (NOT target.complete) OR (breaker.breaker_id IS NOT NULL) OR (gap.days IS NOT NULL) OR (rewritten.rows IS NOT NULL) OR (doubled.entries > 0) OR ((relink.listed_id IS NOT NULL) AND (listed.feed = 'transactions'::text))) THEN 'partial'::text
                     ELSE 'fresh'::text
-                END)::read.verdict AS verdict) judged)
+                END)::read.verdict AS verdict
+         OFFSET 0) judged)
      CROSS JOIN LATERAL ( SELECT
                 CASE
                     WHEN ((target.account_id = ''::text) AND (NOT (known.synced_at IS DISTINCT FROM target.synced_at))) THEN ('connection '::text || target.connection_id)
@@ -1193,6 +1598,19 @@ CREATE VIEW model.open_runs AS
 
 COMMENT ON VIEW model.open_runs IS 'Polls that are under way and may still store what was known since they began.';
 
+CREATE VIEW model.polls AS
+ SELECT account.account_id,
+    target.feed,
+    target.synced_at,
+        CASE
+            WHEN (target.parked_reason IS NULL) THEN target.due_at
+            ELSE NULL::timestamp with time zone
+        END AS due_at
+   FROM (snapshot.accounts account
+     JOIN sync.targets target ON (((target.connection_id = account.connection_id) AND (target.account_id = ANY (ARRAY[''::text, account.account_id])) AND target.in_use)));
+
+COMMENT ON VIEW model.polls IS 'When each feed of each account was last read, and when it is asked next.';
+
 CREATE VIEW model.transaction_links AS
  SELECT "left"(md5((ROW(account_id, predecessor_id, successor_id))::text), 12) AS link_id,
     account_id,
@@ -1261,7 +1679,8 @@ CREATE VIEW model.transaction_past AS
     entry.known_from,
     entry.known_to,
     entry.ended_by,
-    entry.successor_id
+    entry.successor_id,
+    read.warnings(entry.description, entry.counterparty_name) AS warnings
    FROM (snapshot.transaction_revisions entry
      JOIN snapshot.currencies currency USING (currency));
 
@@ -1282,7 +1701,8 @@ CREATE VIEW model.transaction_revisions AS
     entry.known_from,
     entry.known_to,
     entry.ended_by,
-    entry.successor_id
+    entry.successor_id,
+    read.warnings(entry.description, entry.counterparty_name) AS warnings
    FROM (snapshot.transaction_revisions entry
      JOIN snapshot.currencies currency USING (currency));
 
@@ -1369,7 +1789,8 @@ CREATE VIEW model.transactions AS
                  JOIN sync.connections connection USING (connection_id))
               WHERE (account.account_id = entry.account_id)), 14))))
             ELSE false
-        END AS lapsed
+        END AS lapsed,
+    read.warnings(entry.description, entry.counterparty_name) AS warnings
    FROM (snapshot.transactions entry
      JOIN snapshot.currencies currency USING (currency));
 
@@ -1492,9 +1913,15 @@ COMMENT ON VIEW model.transfers_under_way IS 'Transfers that the mirrored feed d
 CREATE VIEW read.account_links AS
  SELECT link_id,
     account_id,
-    listed_id,
+        CASE
+            WHEN (( SELECT read.sees_all() AS sees_all) OR (listed_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[]))) THEN listed_id
+            ELSE NULL::text
+        END AS listed_id,
     connection_id,
-    name,
+        CASE
+            WHEN (( SELECT read.sees_all() AS sees_all) OR (listed_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[]))) THEN name
+            ELSE NULL::text
+        END AS name,
     evidence,
     rows_seen,
     rows_equal,
@@ -1537,6 +1964,24 @@ CREATE VIEW read.balance_history AS
   WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
 
 COMMENT ON VIEW read.balance_history IS 'Every balance that differed from the one before it.';
+
+CREATE VIEW read.balance_history_keys AS
+ SELECT account_id,
+    currency,
+    as_of,
+    known_from
+   FROM snapshot.balance_snapshots whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.balance_history_keys IS 'The keys of read.balance_history, and the bank''s time of each.';
+
+CREATE VIEW read.balance_keys AS
+ SELECT account_id,
+    currency
+   FROM snapshot.balances whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.balance_keys IS 'The keys of read.balances.';
 
 CREATE VIEW read.balances AS
  SELECT account_id,
@@ -1657,6 +2102,18 @@ CREATE VIEW read.open_runs AS
 
 COMMENT ON VIEW read.open_runs IS 'Polls that are under way and may still store what was known since they began.';
 
+CREATE VIEW read.polls AS
+ SELECT account_id,
+    feed,
+    synced_at,
+    due_at
+   FROM model.polls whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.polls IS 'When each feed of each account was last read, and when it is asked next.';
+
+COMMENT ON COLUMN read.polls.due_at IS 'In the past while it is being asked. Null where it is asked no more.';
+
 CREATE TABLE read.refresh_turn (
     only_row boolean DEFAULT true NOT NULL,
     CONSTRAINT refresh_turn_only_row_check CHECK (only_row)
@@ -1687,6 +2144,15 @@ ALTER TABLE read.refreshes ALTER COLUMN refresh_id ADD GENERATED ALWAYS AS IDENT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW read.transaction_keys AS
+ SELECT account_id,
+    transaction_id,
+    known_from
+   FROM snapshot.transactions whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transaction_keys IS 'The keys of read.transactions, and since when each version is believed.';
 
 CREATE VIEW read.transaction_links AS
  SELECT link_id,
@@ -1733,11 +2199,24 @@ CREATE VIEW read.transaction_past AS
     known_from,
     known_to,
     ended_by,
-    successor_id
+    successor_id,
+    warnings
    FROM model.transaction_past whole
   WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
 
 COMMENT ON VIEW read.transaction_past IS 'Versions of transactions that are believed no more, with all columns of read.transactions.';
+
+CREATE VIEW read.transaction_past_keys AS
+ SELECT account_id,
+    transaction_id,
+    known_from,
+    known_to,
+    ended_by,
+    successor_id
+   FROM snapshot.transaction_revisions whole
+  WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
+
+COMMENT ON VIEW read.transaction_past_keys IS 'The keys of read.transaction_past, and how each version ended.';
 
 CREATE VIEW read.transaction_revisions AS
  SELECT account_id,
@@ -1760,7 +2239,8 @@ CREATE VIEW read.transaction_revisions AS
     known_from,
     known_to,
     ended_by,
-    successor_id
+    successor_id,
+    warnings
    FROM model.transaction_revisions whole
   WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
 
@@ -1789,11 +2269,14 @@ CREATE VIEW read.transactions AS
             ELSE NULL::text
         END AS counterparty_name,
     known_from,
-    lapsed
+    lapsed,
+    warnings
    FROM model.transactions whole
   WHERE (( SELECT read.sees_all() AS sees_all) OR (account_id = ANY (( SELECT read.my_accounts() AS my_accounts)::text[])));
 
 COMMENT ON VIEW read.transactions IS 'The transactions that the bank shows now.';
+
+COMMENT ON COLUMN read.transactions.warnings IS 'What is suspicious in the third-party text of the row, by kind; also where the text is not shown.';
 
 CREATE VIEW read.transfers AS
  SELECT transfer_id,
@@ -2028,11 +2511,23 @@ COMMENT ON VIEW transfer.history IS 'What the audit chain says about transfers; 
 ALTER TABLE ONLY access.tokens
     ADD CONSTRAINT tokens_pkey PRIMARY KEY (token_id);
 
+ALTER TABLE ONLY access.usage_batches
+    ADD CONSTRAINT usage_batches_pkey PRIMARY KEY (worker);
+
+ALTER TABLE ONLY access.usage
+    ADD CONSTRAINT usage_pkey PRIMARY KEY (token_id);
+
 ALTER TABLE ONLY audit.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (seq);
 
 ALTER TABLE ONLY audit.head
     ADD CONSTRAINT head_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY audit.read_batches
+    ADD CONSTRAINT read_batches_pkey PRIMARY KEY (worker);
+
+ALTER TABLE ONLY audit.reads
+    ADD CONSTRAINT reads_pkey PRIMARY KEY (read_id);
 
 ALTER TABLE ONLY read.refresh_turn
     ADD CONSTRAINT refresh_turn_pkey PRIMARY KEY (only_row);
@@ -2136,7 +2631,15 @@ ALTER TABLE ONLY transfer.transfers
 ALTER TABLE ONLY transfer.transfers
     ADD CONSTRAINT transfers_pkey PRIMARY KEY (transfer_id);
 
+CREATE UNIQUE INDEX tokens_in_use_by_name ON access.tokens USING btree (name) WHERE ((revoked_at IS NULL) AND (replaced_by IS NULL));
+
 CREATE INDEX events_of_subject ON audit.events USING btree (subject, seq);
+
+CREATE INDEX reads_by_result ON audit.reads USING btree (result_sha256);
+
+CREATE INDEX reads_by_time ON audit.reads USING btree (last_at);
+
+CREATE INDEX reads_by_token ON audit.reads USING btree (token_id, last_at);
 
 CREATE UNIQUE INDEX daily_cash_flow_stored_key ON read.daily_cash_flow_stored USING btree (account_id, booked_on, currency);
 
@@ -2192,12 +2695,51 @@ CREATE INDEX transfers_of_source ON transfer.transfers USING btree (source_accou
 
 CREATE INDEX transfers_to_work_on ON transfer.transfers USING btree (next_attempt_at) WHERE (state = ANY (ARRAY['ready'::text, 'submitting'::text, 'unknown'::text]));
 
+CREATE TRIGGER check_end BEFORE UPDATE ON access.tokens FOR EACH ROW EXECUTE FUNCTION access.check_end();
+
+CREATE TRIGGER check_truncate BEFORE TRUNCATE ON access.tokens FOR EACH STATEMENT EXECUTE FUNCTION access.check_end();
+
+CREATE TRIGGER tell_change AFTER INSERT OR DELETE OR UPDATE ON access.tokens FOR EACH ROW EXECUTE FUNCTION access.tell_change();
+
+CREATE TRIGGER tell_refreshed AFTER INSERT ON read.refreshes FOR EACH ROW EXECUTE FUNCTION read.tell_refreshed();
+
 CREATE TRIGGER note_confirmation AFTER INSERT OR UPDATE OF synced_at, complete ON sync.targets FOR EACH ROW WHEN (((new.synced_at IS NOT NULL) AND (new.fresh_until IS NOT NULL))) EXECUTE FUNCTION sync.note_confirmation();
+
+CREATE TRIGGER tell_changed AFTER UPDATE ON sync.breakers FOR EACH ROW WHEN (((old.closed_at IS DISTINCT FROM new.closed_at) OR (old.absent <> new.absent) OR (old.held <> new.held))) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_changed AFTER UPDATE ON sync.coverage FOR EACH ROW WHEN ((old.covered <> new.covered)) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_changed AFTER UPDATE ON sync.positional_ids FOR EACH ROW WHEN (((old.closed_at IS DISTINCT FROM new.closed_at) OR (old.rows_rewritten <> new.rows_rewritten))) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_changed AFTER UPDATE ON sync.targets FOR EACH ROW WHEN (((old.complete <> new.complete) OR (old.in_use <> new.in_use) OR (old.last_error IS DISTINCT FROM new.last_error) OR (old.parked_reason IS DISTINCT FROM new.parked_reason) OR ((old.synced_at IS NULL) <> (new.synced_at IS NULL)) OR ((new.fresh_until < old.fresh_until) AND ((new.synced_at = old.synced_at) OR (new.interval_seconds < old.interval_seconds))) OR ((old.fresh_until < now()) AND (new.fresh_until >= now())))) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_covered AFTER INSERT ON sync.coverage FOR EACH ROW EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_decided AFTER UPDATE ON sync.account_links FOR EACH ROW WHEN ((old.state <> new.state)) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_lapse AFTER UPDATE ON sync.connections FOR EACH ROW WHEN ((old.lapse_days <> new.lapse_days)) EXECUTE FUNCTION sync.tell_all();
+
+CREATE TRIGGER tell_opened AFTER INSERT ON sync.breakers FOR EACH ROW EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_raised AFTER INSERT ON sync.positional_ids FOR EACH ROW EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_refused AFTER INSERT ON sync.quarantine FOR EACH ROW EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_resolved AFTER UPDATE ON sync.quarantine FOR EACH ROW WHEN ((old.resolved_at IS DISTINCT FROM new.resolved_at)) EXECUTE FUNCTION sync.tell_changed();
+
+CREATE TRIGGER tell_suggested AFTER INSERT ON sync.account_links FOR EACH ROW EXECUTE FUNCTION sync.tell_changed();
 
 CREATE TRIGGER check_move BEFORE INSERT OR UPDATE ON transfer.transfers FOR EACH ROW EXECUTE FUNCTION transfer.check_move();
 
+CREATE TRIGGER tell_moved AFTER UPDATE ON transfer.transfers FOR EACH ROW WHEN (((old.state <> new.state) OR (old.bank_transaction_id IS DISTINCT FROM new.bank_transaction_id))) EXECUTE FUNCTION transfer.tell_moved();
+
+CREATE TRIGGER tell_requested AFTER INSERT ON transfer.transfers FOR EACH ROW EXECUTE FUNCTION transfer.tell_moved();
+
 ALTER TABLE ONLY access.tokens
-    ADD CONSTRAINT tokens_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES access.tokens(token_id);
+    ADD CONSTRAINT tokens_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES access.tokens(token_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY access.usage
+    ADD CONSTRAINT usage_token_id_fkey FOREIGN KEY (token_id) REFERENCES access.tokens(token_id);
 
 ALTER TABLE ONLY sync.breaker_decisions
     ADD CONSTRAINT breaker_decisions_breaker_id_fkey FOREIGN KEY (breaker_id) REFERENCES sync.breakers(breaker_id);
@@ -2217,8 +2759,10 @@ ALTER TABLE ONLY transfer.attempts
 GRANT USAGE ON SCHEMA access TO bankmirror_access;
 GRANT USAGE ON SCHEMA access TO bankmirror_reader;
 GRANT USAGE ON SCHEMA access TO bankmirror_transfers;
+GRANT USAGE ON SCHEMA access TO bankmirror_receipts;
 
 GRANT USAGE ON SCHEMA audit TO bankmirror_transfers;
+GRANT USAGE ON SCHEMA audit TO bankmirror_receipts;
 
 GRANT USAGE ON SCHEMA read TO bankmirror_ingest;
 GRANT USAGE ON SCHEMA read TO bankmirror_reader;
@@ -2231,6 +2775,13 @@ GRANT USAGE ON SCHEMA sync TO bankmirror_ingest;
 
 GRANT USAGE ON SCHEMA transfer TO bankmirror_transfers;
 
+REVOKE ALL ON FUNCTION access.check_end() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION access.spend(worker text, batch bigint, of_tokens text[], in_minutes bigint[], more_requests bigint[], on_days bigint[], more_bytes bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION access.spend(worker text, batch bigint, of_tokens text[], in_minutes bigint[], more_requests bigint[], on_days bigint[], more_bytes bigint[]) TO bankmirror_receipts;
+
+REVOKE ALL ON FUNCTION access.tell_change() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION access.token(token_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION access.token(token_id text) TO bankmirror_reader;
 GRANT ALL ON FUNCTION access.token(token_id text) TO bankmirror_transfers;
@@ -2240,8 +2791,23 @@ GRANT ALL ON FUNCTION audit.append(actor text, action text, subject text, payloa
 
 REVOKE ALL ON FUNCTION audit.framed(VARIADIC fields text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION audit.note_reads(worker text, batch bigint, keep_days integer, token_ids text[], callers text[], targets text[], statuses smallint[], versions text[], results bytea[], first_ats timestamp with time zone[], last_ats timestamp with time zone[], counts bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION audit.note_reads(worker text, batch bigint, keep_days integer, token_ids text[], callers text[], targets text[], statuses smallint[], versions text[], results bytea[], first_ats timestamp with time zone[], last_ats timestamp with time zone[], counts bigint[]) TO bankmirror_receipts;
+
 REVOKE ALL ON FUNCTION read.closed_until(account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.closed_until(account text) TO bankmirror_reader;
+
+REVOKE ALL ON FUNCTION read.hidden_characters() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.hidden_characters() TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.hidden_characters() TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.hidden_characters() TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.hidden_characters() TO bankmirror_access;
+
+REVOKE ALL ON FUNCTION read.defused(raw text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.defused(raw text) TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.defused(raw text) TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.defused(raw text) TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.defused(raw text) TO bankmirror_access;
 
 REVOKE ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.freshness(feeds text[], accounts text[]) TO bankmirror_reader;
@@ -2275,12 +2841,36 @@ REVOKE ALL ON FUNCTION read.shown(raw text) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_reader;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_transfers;
 GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.shown(raw text) TO bankmirror_access;
+
+REVOKE ALL ON FUNCTION read.suspicion(description text, counterparty_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.suspicion(description text, counterparty_name text) TO bankmirror_reader;
+
+REVOKE ALL ON FUNCTION read.tell_refreshed() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION read.telling_characters() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.telling_characters() TO bankmirror_reader;
 
 REVOKE ALL ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.totals_at(moment timestamp with time zone, accounts text[], first_day date, last_day date) TO bankmirror_reader;
 
+REVOKE ALL ON FUNCTION read.untrusted(description text, counterparty_name text, warnings text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.untrusted(description text, counterparty_name text, warnings text[]) TO bankmirror_reader;
+
+REVOKE ALL ON FUNCTION read.warnings(description text, counterparty_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.warnings(description text, counterparty_name text) TO bankmirror_reader;
+
+REVOKE ALL ON FUNCTION read.works_on_all() FROM PUBLIC;
+GRANT ALL ON FUNCTION read.works_on_all() TO bankmirror_reader;
+GRANT ALL ON FUNCTION read.works_on_all() TO bankmirror_ingest;
+GRANT ALL ON FUNCTION read.works_on_all() TO bankmirror_transfers;
+GRANT ALL ON FUNCTION read.works_on_all() TO bankmirror_access;
+
 REVOKE ALL ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION snapshot.fingerprint(status text, day date, amount_minor bigint, currency text, type text, description text, counterparty_name text, counterparty_account_id text, client_reference text) TO bankmirror_ingest;
+
+REVOKE ALL ON FUNCTION sync.accounts_payload(account_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION sync.accounts_payload(account_id text) TO bankmirror_ingest;
 
 REVOKE ALL ON FUNCTION sync.move_clock() FROM PUBLIC;
 GRANT ALL ON FUNCTION sync.move_clock() TO bankmirror_ingest;
@@ -2290,12 +2880,26 @@ REVOKE ALL ON FUNCTION sync.note_confirmation() FROM PUBLIC;
 REVOKE ALL ON FUNCTION sync.run_start() FROM PUBLIC;
 GRANT ALL ON FUNCTION sync.run_start() TO bankmirror_ingest;
 
+REVOKE ALL ON FUNCTION sync.tell_all() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION sync.tell_changed() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION transfer.check_move() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION transfer.settle(batch integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION transfer.settle(batch integer) TO bankmirror_transfers;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE access.tokens TO bankmirror_access;
+REVOKE ALL ON FUNCTION transfer.tell_moved() FROM PUBLIC;
+
+GRANT SELECT,INSERT ON TABLE access.tokens TO bankmirror_access;
+
+GRANT UPDATE(expires_at) ON TABLE access.tokens TO bankmirror_access;
+
+GRANT UPDATE(revoked_at) ON TABLE access.tokens TO bankmirror_access;
+
+GRANT UPDATE(replaced_by) ON TABLE access.tokens TO bankmirror_access;
+
+GRANT SELECT ON TABLE access.usage TO bankmirror_access;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.account_links TO bankmirror_ingest;
 
@@ -2364,6 +2968,10 @@ GRANT SELECT ON TABLE read.accounts TO bankmirror_access;
 
 GRANT SELECT ON TABLE read.balance_history TO bankmirror_reader;
 
+GRANT SELECT ON TABLE read.balance_history_keys TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.balance_keys TO bankmirror_reader;
+
 GRANT SELECT ON TABLE read.balances TO bankmirror_reader;
 
 GRANT SELECT ON TABLE sync.clock TO bankmirror_ingest;
@@ -2386,13 +2994,19 @@ GRANT SELECT ON TABLE read.late_entries TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.open_runs TO bankmirror_reader;
 
+GRANT SELECT ON TABLE read.polls TO bankmirror_reader;
+
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_reader;
 GRANT SELECT ON TABLE read.refreshes TO bankmirror_ingest;
+
+GRANT SELECT ON TABLE read.transaction_keys TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.transaction_links TO bankmirror_reader;
 GRANT SELECT ON TABLE read.transaction_links TO bankmirror_ingest;
 
 GRANT SELECT ON TABLE read.transaction_past TO bankmirror_reader;
+
+GRANT SELECT ON TABLE read.transaction_past_keys TO bankmirror_reader;
 
 GRANT SELECT ON TABLE read.transaction_revisions TO bankmirror_reader;
 

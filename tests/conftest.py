@@ -193,10 +193,25 @@ def database_url(
     _template_grants: list[LiteralString],
 ) -> Iterator[str]:
     """A freshly migrated database of the test's own."""
+    yield from _copy(server_url, administrator, template_database, _template_grants)
+
+
+@pytest.fixture(scope="module")
+def module_database_url(
+    server_url: str,
+    administrator: Administrator,
+    template_database: str,
+    _template_grants: list[LiteralString],
+) -> Iterator[str]:
+    """A freshly migrated database for all tests of a file, which only read in it once it is filled."""
+    yield from _copy(server_url, administrator, template_database, _template_grants)
+
+
+def _copy(server_url: str, administrator: Administrator, template: str, grants: list[LiteralString]) -> Iterator[str]:
     name = f"t_{secrets.token_hex(6)}"
-    _execute(administrator, "CREATE DATABASE {} TEMPLATE {}", name, template_database)
+    _execute(administrator, "CREATE DATABASE {} TEMPLATE {}", name, template)
     try:
-        for grant in _template_grants:
+        for grant in grants:
             _execute(administrator, grant, name)
         yield _at(server_url, name)
     finally:

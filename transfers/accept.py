@@ -22,6 +22,8 @@ class Asked:
     principal: str
     client_key: str | None
     request: TransferRequest
+    # The only accounts that they may move money from; None: all.
+    accounts: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ async def accept(pool: Pool, payer: BankPayer, bank: Bank, asked: Sequence[Asked
 def _draft(asked: Asked, accounts: Mapping[str, Account], payer: BankPayer, bank: Bank) -> NewTransfer | errors.Problem:
     request = asked.request
     try:
-        source = check(request, accounts, bank.connection_id)
+        source = check(request, accounts, bank.connection_id, asked.accounts)
     except errors.ValidationFailed as problem:
         return problem
     transfer_id = uuid7()
@@ -84,13 +86,20 @@ def _draft(asked: Asked, accounts: Mapping[str, Account], payer: BankPayer, bank
     )
 
 
-def check(request: TransferRequest, accounts: Mapping[str, Account], connection_id: str) -> Account:
+def check(
+    request: TransferRequest,
+    accounts: Mapping[str, Account],
+    connection_id: str,
+    sources: Sequence[str] | None = None,
+) -> Account:
     """The source account, if the mirror knows both accounts well enough to move money. Raises
     ValidationFailed.
 
     What the mirror does not show is refused: an account that we cannot see is one where we could not see the
-    money go.
+    money go. An account that is none of `sources` is to the caller one that does not exist.
     """
+    if sources is not None and request.account_id not in sources:
+        accounts = {name: account for name, account in accounts.items() if name != request.account_id}
     for pointer, name in (
         ("/account_id", request.account_id),
         ("/destination_account_id", request.destination_account_id),

@@ -18,15 +18,15 @@ from psycopg import AsyncConnection
 from banks.ports import BankPayer
 from banks.registry import open_payer
 from kernel import database
-from kernel.access import RequireToken
+from kernel.batch import Batch
 from kernel.errors import StartupError
 from kernel.http_server import AnswerHead, make_server
 from kernel.problems import install_problem_handlers
 from kernel.settings import secret
 from transfers import store
 from transfers.accept import accept
-from transfers.batch import Batch
 from transfers.desk import Desk
+from transfers.door import Guarded
 from transfers.foreign import watch_foreign
 from transfers.listener import listen
 from transfers.metrics import Metrics
@@ -66,8 +66,12 @@ def make_app(settings: TransfersSettings, payer: BankPayer, stopping: asyncio.Ev
     app.include_router(router)
     install_problem_handlers(app)
     app.add_middleware(AnswerHead)
-    if settings.api_token is not None:
-        app.add_middleware(RequireToken, token=secret(settings.api_token))
+    app.add_middleware(
+        Guarded,
+        settings=settings,
+        select=lambda token_ids: store.select_tokens(app.state.desk.pool, token_ids),
+        refused=lambda who, needed: store.record_refusal(app.state.desk.pool, who, needed),
+    )
     return app
 
 

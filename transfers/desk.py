@@ -8,11 +8,12 @@ from uuid import UUID
 
 import psycopg
 
+from kernel.batch import Batch
+from kernel.caller import Caller
 from kernel.database import Pool, is_commit_in_doubt, read, translate_error
 from kernel.errors import NotFound, OutcomeUnknown, Problem
 from transfers import store
 from transfers.accept import Accepted, Asked
-from transfers.batch import Batch
 from transfers.listener import Waiters
 from transfers.metrics import Metrics
 from transfers.requests import TransferRequest
@@ -37,13 +38,14 @@ class Desk:
         self.waiters = Waiters()
         self._requests = requests
 
-    async def accept(self, client_key: str | None, request: TransferRequest) -> Accepted:
+    async def accept(self, caller: Caller, client_key: str | None, request: TransferRequest) -> Accepted:
         """Record a request, or find the transfer that it made before.
 
         Raises the Problem that stands against it.
         """
         try:
-            result = await self._requests.submit(Asked(self.settings.principal, client_key, request))
+            principal = caller.principal or self.settings.principal
+            result = await self._requests.submit(Asked(principal, client_key, request, caller.accounts))
         except psycopg.Error as error:
             if client_key is None and is_commit_in_doubt(error):
                 raise OutcomeUnknown("the transfer may have been recorded; look at the account's activity") from error

@@ -95,6 +95,11 @@ SELECT transfer_id, epoch,
        CASE WHEN from_state <> to_state THEN pg_notify('bankmirror_transfers', transfer_id::text) END
   FROM (SELECT * FROM moved ORDER BY transfer_id) AS done;
 
+-- name: refusal_record
+-- Note that a caller asked for what takes a scope that its token has not.
+SELECT audit.append(%(actor)s::text, 'access.refused', 'token:' || %(actor)s::text,
+                    jsonb_build_object('needs', %(scope)s::text)) AS seq;
+
 -- name: resend_begin
 -- Commit that the bytes of an unknown transfer are about to be sent again. Decided once more here, by the database's
 -- clock and at the moment of the commit: a worker that slept since it decided finds another epoch, or the window shut.
@@ -125,6 +130,12 @@ SELECT attempts AS attempt,
        audit.append('transfers', 'transfer.sent_again', 'transfer:' || transfer_id,
                     jsonb_build_object('attempt', attempts, 'epoch', epoch)) AS seq
   FROM taken;
+
+-- name: tokens_select
+-- The tokens with these ids, as far as there are such.
+SELECT asked.token_id, token.*
+  FROM unnest(%(token_ids)s::text[]) AS asked (token_id)
+ CROSS JOIN LATERAL access.token(asked.token_id) AS token;
 
 -- name: transfer_select
 -- One transfer. `logged`: the audit chain holds the request and the state that is shown.

@@ -14,6 +14,7 @@ from kernel.problems import PROBLEM_TYPE, ProblemDocument
 from transfers import store
 from transfers.answers import EXAMPLE, TransferAnswer, TransferHistory, answer_request, describe_history
 from transfers.desk import Desk
+from transfers.door import caller_of, require_sight
 from transfers.requests import BODY_BYTES_MAX, TransferRequest, parse_key, parse_request
 
 router = APIRouter()
@@ -66,6 +67,9 @@ _KEY_PARAMETER = {
             errors.IdempotencyKeyMissing,
             errors.IdempotencyKeyInvalid,
             errors.Unauthenticated,
+            errors.Forbidden,
+            errors.RateLimited,
+            errors.TooManyRequests,
             errors.RequestInProgress,
             errors.PayloadTooLarge,
             errors.UnsupportedMediaType,
@@ -88,7 +92,7 @@ async def request_transfer(request: Request) -> Response:
     desk = _desk(request)
     key = parse_key(request.headers.getlist("idempotency-key"), live=desk.settings.mode == "live")
     asked = parse_request(request.headers, await _body(request))
-    accepted = await desk.accept(key, asked)
+    accepted = await desk.accept(caller_of(request), key, asked)
     try:
         transfer = await desk.outcome(accepted.transfer_id)
     except errors.Problem as problem:
@@ -105,7 +109,14 @@ async def request_transfer(request: Request) -> Response:
     "/banking/transfers/{transfer_id}",
     summary="One transfer with its history",
     response_model=TransferHistory,
-    responses=_problems(errors.Unauthenticated, errors.NotFound, errors.DatabaseUnavailable),
+    responses=_problems(
+        errors.Unauthenticated,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.RateLimited,
+        errors.TooManyRequests,
+        errors.DatabaseUnavailable,
+    ),
 )
 async def get_transfer(request: Request, transfer_id: TransferId) -> Response:
     """A transfer as it stands, every contact with the bank about it, and its audit events."""
@@ -113,6 +124,7 @@ async def get_transfer(request: Request, transfer_id: TransferId) -> Response:
     known = _parse_id(transfer_id)
     # The history is read after the state, so that none of the events is missing that led to it.
     transfer = await desk.get(known)
+    require_sight(caller_of(request), transfer.account_id)
     attempts, events = await read(desk.pool, partial(store.select_history, transfer_id=known))
     return Response(describe_history(transfer, attempts, events).model_dump_json(), media_type="application/json")
 

@@ -19,6 +19,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from banks.ports import Outcome, Payment
 from kernel import errors
 from kernel.database import Connection, Pool, read
+from kernel.passes import StoredToken
 from kernel.sql import load_queries
 from transfers.states import Move, Sent, State
 
@@ -121,6 +122,17 @@ async def select_accounts(pool: Pool, account_ids: Iterable[str]) -> dict[str, A
     """The mirrored accounts among these ids."""
     rows = await _read(pool, "accounts_select", {"account_ids": list(account_ids)})
     return {row["account_id"]: Account(**row) for row in rows}
+
+
+async def select_tokens(pool: Pool, token_ids: Sequence[str]) -> list[StoredToken]:
+    """The tokens with these ids, as far as there are such."""
+    rows = await _read(pool, "tokens_select", {"token_ids": list(token_ids)})
+    return [StoredToken(**row) for row in rows]
+
+
+async def record_refusal(pool: Pool, actor: str, scope: str) -> None:
+    """Write to the audit chain that somebody asked for what takes a scope that they have not."""
+    await _write(pool, "refusal_record", {"actor": actor, "scope": scope})
 
 
 async def select_transfer(connection: Connection, transfer_id: UUID) -> Transfer | None:

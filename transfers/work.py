@@ -11,9 +11,9 @@ import psycopg
 import structlog
 
 from banks.ports import BankPayer, Outcome, Verdict
+from kernel.batch import Batch
 from kernel.database import Pool
 from kernel.errors import Problem
-from transfers.batch import Batch
 from transfers.metrics import Metrics
 from transfers.settings import TransfersSettings
 from transfers.states import Move, Rules, State

@@ -13,8 +13,7 @@ SELECT %(connection_id)s, account_id, %(feed)s, transaction_id, day, reason, raw
 ON CONFLICT (connection_id, account_id, feed, raw_sha256) DO UPDATE
    SET last_seen_at = now(), times_seen = kept.times_seen + 1, run_id = excluded.run_id, reason = excluded.reason,
        resolved_at = CASE WHEN kept.resolution = 'by hand' THEN kept.resolved_at END,
-       resolution = CASE WHEN kept.resolution = 'by hand' THEN kept.resolution END
-RETURNING xmax = 0 AS is_new;
+       resolution = CASE WHEN kept.resolution = 'by hand' THEN kept.resolution END;
 
 -- name: quarantine_mend
 -- Transactions that come well now, or are removed: what was refused of them is settled.

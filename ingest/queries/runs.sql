@@ -35,6 +35,10 @@ SELECT coalesce(
 -- Tell listeners which accounts changed; they hear it when the transaction commits, and not before.
 SELECT pg_notify('bankmirror_changed', %(payload)s);
 
+-- name: account_notify
+-- Tell listeners that answers about one account are no longer true.
+SELECT pg_notify('bankmirror_changed', sync.accounts_payload(%(account_id)s));
+
 -- name: runs_prune
 -- Forget old runs: after a day those that changed no transactions, after a month all. The newest of each target stays.
 DELETE FROM sync.runs AS run

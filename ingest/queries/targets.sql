@@ -158,6 +158,8 @@ UPDATE sync.targets AS target
 -- Save how far a target has come, in the transaction that stored its rows. Outcome `running` keeps the lease.
 -- It is fresh for two missed polls, plus the time that a run takes, plus two seconds for a slow commit.
 -- Who asked while the run was under way may have meant what it did not see: another run follows, a second later at the earliest.
+-- Who asked for it at once may be waiting for its end, which is told even if it found nothing new. Nobody waits longer than
+-- ten seconds, and where nobody waits nothing is told: that would wake every reader for every poll.
 WITH paced AS (
     SELECT connection_id, account_id, feed,
            CASE WHEN %(outcome)s <> 'complete' THEN interval_seconds
@@ -186,7 +188,9 @@ UPDATE sync.targets AS target
        circuit_opened_at = NULL,
        last_error = NULL
   FROM paced
- WHERE (target.connection_id, target.account_id, target.feed) = (paced.connection_id, paced.account_id, paced.feed);
+ WHERE (target.connection_id, target.account_id, target.feed) = (paced.connection_id, paced.account_id, paced.feed)
+RETURNING CASE WHEN NOT %(changed)s AND target.hastened_at > clock_timestamp() - interval '15 seconds'
+               THEN pg_notify('bankmirror_confirmed', %(payload)s) END;
 
 -- name: target_fail
 -- Give a target back after a failure. Does nothing once another process has taken over.

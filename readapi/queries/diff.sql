@@ -21,13 +21,13 @@ ended AS MATERIALIZED (
        AND past.known_from <= %(known_from)s::timestamptz),
 begun AS MATERIALIZED (
     SELECT account_id, transaction_id, amount_minor, amount, currency, status, type, created_at, booked_on, day,
-           counterparty_account_id, client_reference, pending_transaction_id, description, counterparty_name, known_from
+           counterparty_account_id, client_reference, pending_transaction_id, description, counterparty_name, known_from, warnings
       FROM read.transactions AS shown
      WHERE shown.account_id = ANY ((SELECT ids FROM chosen)::text[])
        AND shown.known_from > %(known_from)s::timestamptz AND shown.known_from <= %(known_to)s::timestamptz
      UNION ALL
     SELECT account_id, transaction_id, amount_minor, amount, currency, status, type, created_at, booked_on, day,
-           counterparty_account_id, client_reference, pending_transaction_id, description, counterparty_name, known_from
+           counterparty_account_id, client_reference, pending_transaction_id, description, counterparty_name, known_from, warnings
       FROM read.transaction_past AS past
      WHERE past.account_id = ANY ((SELECT ids FROM chosen)::text[])
        AND past.known_to > %(known_to)s::timestamptz
@@ -95,7 +95,7 @@ compared AS (
                'created_at', was.created_at, 'booked_on', was.booked_on,
                'counterparty_account_id', was.counterparty_account_id,
                'pending_transaction_id', was.pending_transaction_id,
-               'untrusted', json_build_object('description', was.description, 'counterparty_name', was.counterparty_name),
+               'untrusted', read.untrusted(was.description, was.counterparty_name, was.warnings),
                'known_from', was.known_from) END AS before,
            CASE WHEN became.transaction_id IS NOT NULL THEN json_build_object(
                'transaction_id', became.transaction_id, 'account_id', became.account_id,
@@ -103,8 +103,7 @@ compared AS (
                'status', became.status, 'type', became.type, 'created_at', became.created_at,
                'booked_on', became.booked_on, 'counterparty_account_id', became.counterparty_account_id,
                'pending_transaction_id', became.pending_transaction_id,
-               'untrusted', json_build_object('description', became.description,
-                                              'counterparty_name', became.counterparty_name),
+               'untrusted', read.untrusted(became.description, became.counterparty_name, became.warnings),
                'known_from', became.known_from) END AS after
       FROM asked
      CROSS JOIN (

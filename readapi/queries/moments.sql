@@ -9,24 +9,25 @@
 -- are the same for ever.
 
 -- name: transactions_known_list
--- A page of an account's transactions as they were known at a moment, newest first. Three parts, each off an index: the
--- versions of today that were known then; those of them that the bank dates after we learned of them, which hardly any
--- bank does; and the versions that ended since. `/* filters */` as in transactions_list.
+-- A page of an account's transactions, or of all accounts', as they were known at a moment. Three parts, each off an index
+-- while the page is sorted by created_at: the versions of today that were known then; those of them that the bank dates after
+-- we learned of them, which hardly any bank does; and the versions that ended since. Exchanged as in transactions_list.
 WITH page AS (
     SELECT *
       FROM (SELECT *
               FROM (SELECT entry.transaction_id, entry.account_id, entry.amount_minor, entry.amount::text, entry.currency,
                            entry.status, entry.type, entry.created_at, entry.booked_on, entry.counterparty_account_id,
                            entry.pending_transaction_id,
-                           json_build_object('description', entry.description,
-                                             'counterparty_name', entry.counterparty_name) AS untrusted
+                           read.untrusted(entry.description, entry.counterparty_name, entry.warnings) AS untrusted,
+                           entry.created_at /* key */ AS sort_key
                       FROM read.transactions AS entry
-                     WHERE entry.account_id = %(account_id)s
+                     WHERE entry.account_id = %(account_id)s /* whose */
                        AND entry.known_from <= %(known_at)s::timestamptz
                        AND entry.created_at <= %(known_at)s::timestamptz
-                       AND (entry.created_at, entry.transaction_id) < (%(before_at)s::timestamptz, %(before_id)s)
+                       AND (entry.created_at /* key */, entry.transaction_id, entry.account_id)
+                           < /* beyond */ (%(after_key)s::timestamptz /* type */, %(after_id)s, %(after_account)s)
                        /* filters */
-                     ORDER BY entry.created_at DESC, entry.transaction_id DESC
+                     ORDER BY sort_key DESC /* way */, entry.transaction_id DESC /* way */, entry.account_id DESC /* way */
                      -- The most that can be asked for, as a number; see activity_list.
                      LIMIT 501) AS still_shown
              UNION ALL
@@ -34,53 +35,60 @@ WITH page AS (
               FROM (SELECT entry.transaction_id, entry.account_id, entry.amount_minor, entry.amount::text, entry.currency,
                            entry.status, entry.type, entry.created_at, entry.booked_on, entry.counterparty_account_id,
                            entry.pending_transaction_id,
-                           json_build_object('description', entry.description,
-                                             'counterparty_name', entry.counterparty_name) AS untrusted
+                           read.untrusted(entry.description, entry.counterparty_name, entry.warnings) AS untrusted,
+                           entry.created_at /* key */ AS sort_key
                       FROM read.transactions AS entry
-                     WHERE entry.account_id = %(account_id)s
+                     WHERE entry.account_id = %(account_id)s /* whose */
                        AND entry.known_from <= %(known_at)s::timestamptz
                        AND entry.created_at > %(known_at)s::timestamptz
                        AND entry.created_at > entry.known_from
-                       AND (entry.created_at, entry.transaction_id) < (%(before_at)s::timestamptz, %(before_id)s)
+                       AND (entry.created_at /* key */, entry.transaction_id, entry.account_id)
+                           < /* beyond */ (%(after_key)s::timestamptz /* type */, %(after_id)s, %(after_account)s)
                        /* filters */
-                     ORDER BY entry.created_at DESC, entry.transaction_id DESC
+                     ORDER BY sort_key DESC /* way */, entry.transaction_id DESC /* way */, entry.account_id DESC /* way */
                      LIMIT 501) AS dated_ahead
              UNION ALL
             SELECT *
               FROM (SELECT entry.transaction_id, entry.account_id, entry.amount_minor, entry.amount::text, entry.currency,
                            entry.status, entry.type, entry.created_at, entry.booked_on, entry.counterparty_account_id,
                            entry.pending_transaction_id,
-                           json_build_object('description', entry.description,
-                                             'counterparty_name', entry.counterparty_name) AS untrusted
+                           read.untrusted(entry.description, entry.counterparty_name, entry.warnings) AS untrusted,
+                           entry.created_at /* key */ AS sort_key
                       FROM read.transaction_past AS entry
-                     WHERE entry.account_id = %(account_id)s
+                     WHERE entry.account_id = %(account_id)s /* whose */
                        AND entry.known_to > %(known_at)s::timestamptz
                        AND entry.known_from <= %(known_at)s::timestamptz
-                       AND (entry.created_at, entry.transaction_id) < (%(before_at)s::timestamptz, %(before_id)s)
+                       AND (entry.created_at /* key */, entry.transaction_id, entry.account_id)
+                           < /* beyond */ (%(after_key)s::timestamptz /* type */, %(after_id)s, %(after_account)s)
                        /* filters */
-                     ORDER BY entry.created_at DESC, entry.transaction_id DESC
+                     ORDER BY sort_key DESC /* way */, entry.transaction_id DESC /* way */, entry.account_id DESC /* way */
                      LIMIT 501) AS ended_since) AS believed
-     ORDER BY believed.created_at DESC, believed.transaction_id DESC
+     ORDER BY believed.sort_key DESC /* way */, believed.transaction_id DESC /* way */, believed.account_id DESC /* way */
      LIMIT %(limit)s::int + 1),
 asked AS (
-    SELECT read.closed_until(%(account_id)s) AS closed_until)
+    SELECT read.closed_until(%(account_id)s::text) AS closed_until)
 SELECT to_json(asked.closed_until) #>> '{}' AS closed_until,
        CASE WHEN %(known_at)s::timestamptz > now() THEN 'future'
             WHEN %(known_at)s::timestamptz < asked.closed_until THEN 'closed'
             ELSE 'open' END AS state,
-       EXISTS (SELECT FROM read.accounts
-                WHERE account_id = %(account_id)s AND first_seen_at <= %(known_at)s::timestamptz) AS found,
+       %(account_id)s::text IS NULL
+           OR EXISTS (SELECT FROM read.accounts
+                       WHERE account_id = %(account_id)s AND first_seen_at <= %(known_at)s::timestamptz) AS found,
        CASE WHEN %(known_at)s::timestamptz < asked.closed_until
-            THEN (SELECT coalesce(json_agg(item), '[]') FROM (SELECT * FROM page LIMIT %(limit)s::int) AS item)
+            THEN (SELECT coalesce(json_agg(item), '[]')
+                    FROM (SELECT transaction_id, account_id, amount_minor, amount, currency, status, type, created_at, booked_on,
+                                 counterparty_account_id, pending_transaction_id, untrusted
+                            FROM page LIMIT %(limit)s::int) AS item)
        END::text AS data,
        CASE WHEN %(known_at)s::timestamptz < asked.closed_until
             THEN CASE WHEN (SELECT count(*) FROM page) > %(limit)s::int
-                      THEN (SELECT json_build_array(created_at, transaction_id)
+                      THEN (SELECT json_build_array(sort_key, transaction_id, account_id)
                               FROM page LIMIT 1 OFFSET %(limit)s::int - 1) END END::text AS next,
        CASE WHEN %(known_at)s::timestamptz < asked.closed_until
             THEN (SELECT row_to_json(fresh)
                     FROM read.freshness_at(ARRAY['transactions'], %(known_at)s::timestamptz,
-                                           ARRAY[%(account_id)s::text]) AS fresh) END::text AS freshness,
+                        CASE WHEN %(account_id)s::text IS NOT NULL THEN ARRAY[%(account_id)s::text] END) AS fresh)
+       END::text AS freshness,
        NULL::int AS age_seconds,
        NULL::int AS fresh_seconds
   FROM asked;

@@ -66,8 +66,7 @@ SELECT EXISTS (SELECT FROM read.accounts WHERE account_id = %(account_id)s) AS f
                                        entry.amount_minor AS amount_cents, entry.amount_minor, entry.amount::text,
                                        entry.currency, entry.status, true AS outcome_certain, entry.created_at,
                                        entry.booked_on,
-                                       json_build_object('description', entry.description,
-                                                         'counterparty_name', entry.counterparty_name) AS untrusted
+                                       read.untrusted(entry.description, entry.counterparty_name, entry.warnings) AS untrusted
                                   FROM read.transactions AS entry
                                  WHERE entry.account_id = %(account_id)s
                                  ORDER BY entry.created_at DESC, entry.transaction_id DESC
@@ -84,7 +83,7 @@ SELECT EXISTS (SELECT FROM read.accounts WHERE account_id = %(account_id)s) AS f
                                    WHEN 'accepted' THEN 'completed'
                                    ELSE 'processing' END,
                                transfer.outcome_certain, transfer.created_at, NULL::date,
-                               json_build_object('description', NULL, 'counterparty_name', NULL)
+                               read.untrusted(NULL, NULL, '{}')
                           FROM read.transfers_under_way AS transfer
                          WHERE transfer.source_account_id = %(account_id)s
                          ORDER BY transfer.created_at DESC, transfer.transfer_id DESC
@@ -249,60 +248,3 @@ SELECT %(account_id)s::text IS NULL
        extract(epoch FROM fresh.fresh_until - now())::int AS fresh_seconds
   FROM read.freshness(ARRAY['accounts', 'balances', 'transactions'],
                       CASE WHEN %(account_id)s::text IS NOT NULL THEN ARRAY[%(account_id)s::text] END) AS fresh;
-
--- name: transaction_get
--- One transaction as the bank shows it now (null when it shows it no more), and what we believed of it before.
-WITH shown AS (
-    SELECT entry.transaction_id, entry.account_id, entry.amount_minor, entry.amount::text, entry.currency, entry.status,
-           entry.type, entry.created_at, entry.booked_on, entry.counterparty_account_id, entry.pending_transaction_id,
-           entry.known_from,
-           json_build_object('description', entry.description, 'counterparty_name', entry.counterparty_name) AS untrusted
-      FROM read.transactions AS entry
-     WHERE entry.account_id = %(account_id)s AND entry.transaction_id = %(transaction_id)s),
-believed AS (
-    SELECT entry.amount_minor, entry.amount::text, entry.currency, entry.status, entry.type, entry.created_at, entry.booked_on,
-           entry.known_from, entry.known_to, entry.ended_by, entry.successor_id,
-           json_build_object('description', entry.description, 'counterparty_name', entry.counterparty_name) AS untrusted
-      FROM read.transaction_revisions AS entry
-     WHERE entry.account_id = %(account_id)s AND entry.transaction_id = %(transaction_id)s
-     ORDER BY entry.known_to DESC, entry.known_from DESC
-     -- No bank corrects an entry so often, unless its ids mean nothing.
-     LIMIT 100)
-SELECT EXISTS (SELECT FROM shown) OR EXISTS (SELECT FROM believed) AS found,
-       json_build_object(
-           'current', (SELECT row_to_json(shown) FROM shown),
-           'revisions', (SELECT coalesce(json_agg(believed), '[]') FROM believed)
-       )::text AS data,
-       NULL::text AS next,
-       row_to_json(fresh)::text AS freshness,
-       extract(epoch FROM now() - fresh.synced_at)::int AS age_seconds,
-       extract(epoch FROM fresh.fresh_until - now())::int AS fresh_seconds
-  FROM read.freshness(ARRAY['transactions'], ARRAY[%(account_id)s::text]) AS fresh;
-
--- name: transactions_list
--- A page of an account's transactions, newest first. The store puts the conditions that were asked for at `/* filters */`:
--- one statement for all of them would be planned for filters that nobody set, and sort a big account to answer a page.
-WITH page AS (
-    SELECT *
-      FROM (SELECT entry.transaction_id, entry.account_id, entry.amount_minor, entry.amount::text, entry.currency, entry.status,
-                   entry.type, entry.created_at, entry.booked_on, entry.counterparty_account_id,
-                   entry.pending_transaction_id,
-                   json_build_object('description', entry.description,
-                                     'counterparty_name', entry.counterparty_name) AS untrusted
-              FROM read.transactions AS entry
-             WHERE entry.account_id = %(account_id)s
-               AND (entry.created_at, entry.transaction_id) < (%(before_at)s::timestamptz, %(before_id)s)
-               /* filters */
-             ORDER BY entry.created_at DESC, entry.transaction_id DESC
-             -- The most that can be asked for, as a number; see activity_list.
-             LIMIT 501) AS newest
-     LIMIT %(limit)s::int + 1)
-SELECT EXISTS (SELECT FROM read.accounts WHERE account_id = %(account_id)s) AS found,
-       (SELECT coalesce(json_agg(item), '[]') FROM (SELECT * FROM page LIMIT %(limit)s::int) AS item)::text AS data,
-       CASE WHEN (SELECT count(*) FROM page) > %(limit)s::int
-            THEN (SELECT json_build_array(created_at, transaction_id)
-                    FROM page LIMIT 1 OFFSET %(limit)s::int - 1) END::text AS next,
-       row_to_json(fresh)::text AS freshness,
-       extract(epoch FROM now() - fresh.synced_at)::int AS age_seconds,
-       extract(epoch FROM fresh.fresh_until - now())::int AS fresh_seconds
-  FROM read.freshness(ARRAY['transactions'], ARRAY[%(account_id)s::text]) AS fresh;

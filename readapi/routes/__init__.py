@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from readapi.routes import accounts, balances, reports, sync, transactions
+from readapi.routes import accounts, balances, changes, position, reports, summary, sync, transactions
 
 router = APIRouter()
-for subject in (accounts, transactions, balances, reports, sync):
+for subject in (accounts, transactions, summary, balances, position, changes, reports, sync):
     router.include_router(subject.router)

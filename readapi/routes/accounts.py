@@ -5,17 +5,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from readapi import models, store
+from readapi import listings, models, store
 from readapi.answers import enveloped, page_keys
+from readapi.exports import exported, form_asked
 from readapi.filters import (
     AccountsQuery,
-    Nothing,
+    Aged,
 )
 from readapi.routes.declared import (
     AGE,
     LIST,
     ONE,
     AccountId,
+    or_file,
 )
 
 router = APIRouter()
@@ -27,15 +29,16 @@ router = APIRouter()
     operation_id="list_accounts",
     summary="Accounts with their balances",
     response_model=models.Accounts,
-    responses={200: {"headers": AGE}, **LIST},
+    responses={200: or_file({"headers": AGE}), **LIST},
 )
 async def list_accounts(request: Request, query: Annotated[AccountsQuery, Query()]) -> Response:
     """All accounts by id, each with the balance in its own currency, or null where the bank states none."""
     after = page_keys(request, query.cursor, 1)
-    return await enveloped(
-        request,
-        partial(store.list_accounts, status=query.status, currency=query.currency, after=after, limit=query.limit),
-    )
+    ask = partial(store.list_accounts, status=query.status, currency=query.currency, after=after, limit=query.limit)
+    if (form := form_asked(request)) is not None:
+        filters = {"status": query.status, "currency": query.currency}
+        return await exported(request, form, ask, listings.ACCOUNTS, filters)
+    return await enveloped(request, ask)
 
 
 @router.get(
@@ -46,6 +49,6 @@ async def list_accounts(request: Request, query: Annotated[AccountsQuery, Query(
     response_model=models.OneAccount,
     responses={200: {"headers": AGE}, **ONE},
 )
-async def get_account(request: Request, account_id: AccountId, _: Annotated[Nothing, Query()]) -> Response:
+async def get_account(request: Request, account_id: AccountId, _: Annotated[Aged, Query()]) -> Response:
     """One account with the balance in its own currency."""
     return await enveloped(request, partial(store.get_account, account_id=account_id))

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from readapi import examples, models, moments, store
+from readapi import examples, listings, models, moments, store
 from readapi.answers import enveloped, page_keys
+from readapi.exports import exported, form_asked, not_of_then
 from readapi.filters import (
     CashFlowQuery,
     DiffQuery,
@@ -15,6 +16,7 @@ from readapi.filters import (
 from readapi.routes.declared import (
     AGE,
     LIST_OF_ONE_AT,
+    or_file,
 )
 
 router = APIRouter()
@@ -33,7 +35,10 @@ def _days_before(day: date, days: int) -> date:
     operation_id="list_cash_flow",
     summary="Money in and out by period",
     response_model=models.CashFlows,
-    responses={200: {"headers": AGE, **examples.answered(examples.CASH_FLOW)}, **LIST_OF_ONE_AT},
+    responses={
+        200: or_file({"headers": AGE, **examples.answered(examples.CASH_FLOW)}),
+        **LIST_OF_ONE_AT,
+    },
 )
 async def list_cash_flow(request: Request, query: Annotated[CashFlowQuery, Query()]) -> Response:
     """Posted money by account, currency and booking date; a quarter back from today unless days are given.
@@ -52,8 +57,16 @@ async def list_cash_flow(request: Request, query: Annotated[CashFlowQuery, Query
         "after": after,
         "limit": query.limit,
     }
+    form = form_asked(request)
     if query.known_at is None:
-        return await enveloped(request, partial(store.list_cash_flow, **asked))
+        ask = partial(store.list_cash_flow, **asked)
+        if form is not None:
+            asked_for = {name: None if value is None else str(value) for name, value in asked.items()}
+            return await exported(request, form, ask, listings.CASH_FLOW, asked_for)
+        # It says what the view does not hold yet, and that may be any account's.
+        return await enveloped(request, ask, of_all=True)
+    if form is not None:
+        raise not_of_then("known_at")
     known = partial(moments.list_cash_flow, known_at=query.known_at, **asked)
     return await enveloped(request, known, settled=True)
 

@@ -39,4 +39,6 @@ async def list_feeds(request: Request, query: Annotated[FeedsQuery, Query()]) ->
             after=after,
             limit=query.limit,
         ),
+        # The verdicts are counted over all feeds, whichever are listed.
+        of_all=True,
     )

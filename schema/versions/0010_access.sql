@@ -71,7 +71,15 @@ COMMENT ON COLUMN access.tokens.replaced_by IS 'The token that it was exchanged 
 -- What a token may do is never changed, so that what its holder was told stays true: it can only end, and only sooner.
 CREATE FUNCTION access.check_end() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    may_move CONSTANT text[] := ARRAY['revoked_at', 'expires_at', 'replaced_by'];
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION 'tokens are revoked, and not emptied out' USING ERRCODE = 'check_violation';
+    END IF;
+    IF to_jsonb(NEW) - may_move <> to_jsonb(OLD) - may_move THEN
+        RAISE EXCEPTION 'what a token may do is never changed, only its end' USING ERRCODE = 'check_violation';
+    END IF;
     IF OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at THEN
         RAISE EXCEPTION 'a token that was revoked stays revoked' USING ERRCODE = 'check_violation';
     END IF;
@@ -82,24 +90,29 @@ BEGIN
 END
 $$;
 CREATE TRIGGER check_end BEFORE UPDATE ON access.tokens FOR EACH ROW EXECUTE FUNCTION access.check_end();
+-- It would go by the row triggers, and so by the audit chain.
+CREATE TRIGGER check_truncate BEFORE TRUNCATE ON access.tokens FOR EACH STATEMENT EXECUTE FUNCTION access.check_end();
 
 -- Whoever does it, by whatever means: it is in the audit chain, and the processes forget what they knew of the token.
 CREATE FUNCTION access.tell_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    token CONSTANT access.tokens := coalesce(NEW, OLD);
 BEGIN
     PERFORM audit.append(
         coalesce(nullif(current_setting('bankmirror.actor', true), ''), session_user),
         CASE WHEN TG_OP = 'INSERT' THEN 'token.created'
+             WHEN TG_OP = 'DELETE' THEN 'token.deleted'
              WHEN NEW.revoked_at IS DISTINCT FROM OLD.revoked_at THEN 'token.revoked'
              WHEN NEW.replaced_by IS DISTINCT FROM OLD.replaced_by THEN 'token.replaced'
              ELSE 'token.shortened' END,
-        'token:' || NEW.token_id,
-        to_jsonb(NEW) - 'digest');
-    PERFORM pg_notify('bankmirror_access', NEW.token_id);
+        'token:' || token.token_id,
+        to_jsonb(token) - 'digest');
+    PERFORM pg_notify('bankmirror_access', token.token_id);
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER tell_change AFTER INSERT OR UPDATE ON access.tokens FOR EACH ROW EXECUTE FUNCTION access.tell_change();
+CREATE TRIGGER tell_change AFTER INSERT OR UPDATE OR DELETE ON access.tokens FOR EACH ROW EXECUTE FUNCTION access.tell_change();
 
 CREATE TABLE access.usage (
     token_id        text PRIMARY KEY REFERENCES access.tokens,
@@ -112,12 +125,31 @@ CREATE TABLE access.usage (
 COMMENT ON TABLE access.usage IS 'What each token has used of its limits lately, over all processes: told once a second.';
 COMMENT ON COLUMN access.usage.minute IS 'The minute that requests are counted in, since 1970; and day likewise, for bytes.';
 
-CREATE FUNCTION access.spend(token_ids text[], minutes bigint[], requests bigint[], days bigint[], bytes bigint[])
+CREATE TABLE access.usage_batches (
+    worker      text PRIMARY KEY,
+    batch       bigint NOT NULL,
+    written_at  timestamptz NOT NULL
+);
+COMMENT ON TABLE access.usage_batches IS
+    'What each process told last of its tokens'' use: told again, because its commit was in doubt, it is not counted twice.';
+
+CREATE FUNCTION access.spend(worker text, batch bigint, of_tokens text[], in_minutes bigint[], more_requests bigint[], on_days bigint[], more_bytes bigint[])
 RETURNS TABLE (token_id text, minute bigint, requests bigint, day bigint, bytes bigint)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH is_new AS (
+        INSERT INTO access.usage_batches AS known (worker, batch, written_at) VALUES ($1, $2, clock_timestamp())
+            ON CONFLICT ON CONSTRAINT usage_batches_pkey DO UPDATE
+           SET batch = excluded.batch, written_at = excluded.written_at
+         WHERE known.batch < excluded.batch
+        RETURNING 1),
+    forgotten AS (
+        DELETE FROM access.usage_batches AS past
+         WHERE past.written_at < now() - interval '7 days' AND past.worker <> $1)
     INSERT INTO access.usage AS usage (token_id, minute, requests, day, bytes, last_used_at)
-    SELECT told.token_id, told.minute, told.requests, told.day, told.bytes, clock_timestamp()
-      FROM unnest($1, $2, $3, $4, $5) AS told (token_id, minute, requests, day, bytes)
+    -- What was counted before adds nothing; the sums are returned all the same.
+    SELECT told.token_id, told.minute, told.requests * (SELECT count(*) FROM is_new),
+           told.day, told.bytes * (SELECT count(*) FROM is_new), clock_timestamp()
+      FROM unnest($3, $4, $5, $6, $7) AS told (token_id, minute, requests, day, bytes)
       JOIN access.tokens USING (token_id)
      -- In one order, so that two processes that tell of the same tokens do not wait for each other.
      ORDER BY told.token_id
@@ -133,7 +165,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                                THEN excluded.last_used_at ELSE usage.last_used_at END
     RETURNING usage.token_id, usage.minute, usage.requests, usage.day, usage.bytes
 $$;
-COMMENT ON FUNCTION access.spend IS 'Add what a process has let tokens use since it told last; returns what all processes together have.';
+COMMENT ON FUNCTION access.spend IS
+    'Add what a process has let tokens use since it told last, once for each number; returns what all processes together have.';
 
 CREATE FUNCTION access.token(token_id text)
 RETURNS TABLE (principal text, name text, environment text, digest bytea, scopes text[], accounts text[],
@@ -194,8 +227,17 @@ ALTER VIEW read.transfers_under_way SET SCHEMA model;
 REVOKE ALL ON ALL TABLES IN SCHEMA model FROM bankmirror_reader, bankmirror_ingest, bankmirror_transfers;
 
 -- ... and the filter in front of each. Both calls are made once a query, not once a row.
+-- The new id is an account's as well, and its name is one: they are shown to who may see that one too.
 CREATE VIEW read.account_links AS
-    SELECT whole.* FROM model.account_links AS whole
+    SELECT whole.link_id, whole.account_id,
+           CASE WHEN (SELECT read.sees_all()) OR whole.listed_id = ANY ((SELECT read.my_accounts())::text[])
+                THEN whole.listed_id END AS listed_id,
+           whole.connection_id,
+           CASE WHEN (SELECT read.sees_all()) OR whole.listed_id = ANY ((SELECT read.my_accounts())::text[])
+                THEN whole.name END AS name,
+           whole.evidence, whole.rows_seen, whole.rows_equal, whole.state, whole.run_id, whole.found_at,
+           whole.decided_at, whole.decided_by, whole.note
+      FROM model.account_links AS whole
      WHERE (SELECT read.sees_all()) OR whole.account_id = ANY ((SELECT read.my_accounts())::text[]);
 COMMENT ON VIEW read.account_links IS 'Accounts that the bank lists under a new id, and those of which that is only suspected.';
 

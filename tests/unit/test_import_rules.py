@@ -1,5 +1,6 @@
 """The import rules of pyproject.toml can fail: here they do, on empty packages with one wrong import."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_rules_hold_on_an_innocent_tree(tree: Path) -> None:
     [
         ("readapi", "banks", "The read API can reach neither"),
         ("readapi", "httpx", "The read API can reach neither"),
+        ("readapi", "httpx2", "The read API can reach neither"),
         ("readapi", "apscheduler", "The read API can reach neither"),
         ("readapi", "transfers", "Each knows only what is below"),
         ("transfers", "ingest", "Each knows only what is below"),
@@ -67,3 +69,11 @@ def test_reader_cannot_reach_the_network_through_the_kernel(tree: Path) -> None:
     (tree / "readapi" / "app.py").write_text("import kernel.net\n")
     [broken] = broken_contracts(tree)
     assert broken.startswith("The read API can reach neither")
+
+
+def test_the_read_api_uses_no_client_of_the_agents_protocol() -> None:
+    """mcp is one package with two sides; the read API is a server, and reaches nobody by way of the other one."""
+    imports = re.compile(r"^\s*(?:from|import) mcp\.client|^\s*from mcp import .*Client", re.MULTILINE)
+    found = [path for path in (ROOT / "readapi").rglob("*.py") if imports.search(path.read_text())]
+    assert found == []
+    assert imports.search("from mcp.client.session import ClientSession") is not None

@@ -18,8 +18,8 @@ __all__ = ["bank", "mirror", "owner", "pool", "settings"]
 
 @pytest.fixture
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the read API on the test's database."""
-    async with asking(database_url) as client:
+    """A client of the read API on the test's database, which keeps no answer: each is asked anew."""
+    async with asking(database_url, readapi_cache_mib=0) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ from readapi.store import QUERIES
 from tests.integration.readapi.mirror import Mirror as Filled
 from tests.integration.readapi.test_plans import nodes, plan
 
-PAGE = {"account_id": "big", "limit": "50", "before_at": "infinity", "before_id": ""}
+PAGE = {"account_id": "big", "limit": "50", "after_key": "infinity", "after_id": "", "after_account": ""}
 # Rows that a page may touch: the four lists that it may be merged from, each as long as the longest page.
 ROWS_MAX = 4 * 501
 # Entries of the account, one a minute; each was pending for an hour under an id of its own.

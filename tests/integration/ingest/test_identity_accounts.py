@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from ingest import relink, rulings
@@ -78,7 +79,9 @@ async def link_id(mirror: Mirror) -> str:
 
 
 @pytest.mark.parametrize("delta_feed", [True, False], ids=["delta feed", "listing"])
-async def test_t12_a_new_id_is_held_back_and_asked_about(delta_feed: bool, bank: ModelBank, mirror: Mirror) -> None:
+async def test_t12_a_new_id_is_held_back_and_asked_about(
+    delta_feed: bool, bank: ModelBank, mirror: Mirror, database_url: str
+) -> None:
     """Too little to be sure: no second account, no doubled cash, and the old one says why it is not confirmed."""
     desk = await open_desk(mirror, bank, rows=4, delta_feed=delta_feed)
     before = await mirror.rows()
@@ -96,6 +99,16 @@ async def test_t12_a_new_id_is_held_back_and_asked_about(delta_feed: bool, bank:
     assert await mirror.ask("SELECT verdict FROM read.feeds WHERE account_id = 'acct_b' AND feed = 'accounts'") == [
         ("fresh",)
     ]
+    # Who sees the old one alone is not told the id of another account.
+    async with await psycopg.AsyncConnection.connect(database_url) as reader:
+        await reader.execute("SET ROLE bankmirror_reader")
+        await reader.execute("SELECT set_config('bankmirror.accounts', '{acct_a}', true)")
+        told = await (await reader.execute("SELECT string_agg(reason, ' ') FROM read.feeds")).fetchone()
+        assert told is not None
+        assert "another account, which looks like it" in told[0]
+        assert "acct_new" not in told[0]
+        linked = await reader.execute("SELECT account_id, listed_id, name FROM read.account_links")
+        assert await linked.fetchall() == [("acct_a", None, None)]
     await mirror.check()
 
 

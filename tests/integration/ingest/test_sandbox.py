@@ -16,6 +16,7 @@ from psycopg import sql
 
 from tests.integration.ingest.conftest import Mirror
 from tests.integration.ingest.test_process import SERVE
+from tests.integration.readapi.mirror import asking
 from tests.waiting import PATIENCE, free_port, until
 
 BANKS_ROWS = """
@@ -135,3 +136,13 @@ async def test_the_mirror_is_the_living_bank(read_mode: str, bank_url: str, data
         ended = await rows(mirror.owner, "SELECT DISTINCT ended_by FROM snapshot.transaction_revisions")
         assert ended, "holds settled meanwhile"
     await mirror.check()
+    # Whatever a poll caught half of while the bank lived: each balance that it stated before explains the one of now.
+    async with asking(database_url) as client:
+        explained = []
+        for account_id, _ in booked:
+            response = await client.get(f"/banking/accounts/{account_id}/balance/explain")
+            assert response.status_code == 200, response.text
+            explained.append(response.json()["data"])
+    assert not [found for found in explained if found["ties"] is False]
+    assert [found for found in explained if found["ties"] and found["opening"]["source"] == "stated"]
+    assert {found["difference_minor"] for found in explained if found["ties"]} == {0}

@@ -225,5 +225,5 @@ async def asking(database_url: str, **given: Any) -> AsyncIterator[httpx.AsyncCl
     """A client of a read API with these settings."""
     async with running(create_app(settings(database_url, **given))) as app:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://mirror") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             yield client

@@ -6,6 +6,7 @@ import pytest
 from tests.integration.readapi.mirror import Mirror, asking
 
 TRANSACTIONS = "/banking/accounts/acct_1/transactions"
+CAN_PAY = "/banking/can-pay?account_id=acct_1&currency=USD"
 DIFF = "/banking/diff?known_from=2026-01-01T00:00:00Z"
 
 
@@ -21,7 +22,46 @@ def one_account(mirror: Mirror) -> Mirror:
     [
         (f"{TRANSACTIONS}?form=2026-01-01", 422, "form"),
         ("/banking/accounts?limit=1&stauts=open", 422, "stauts"),
-        ("/banking/accounts/acct_1?fields=name", 422, "fields"),
+        ("/banking/accounts/acct_1?fields=nme", 422, "fields"),
+        ("/banking/accounts/acct_1?fields=", 422, "fields"),
+        ("/banking/accounts/acct_1?fields=name,", 422, "fields"),
+        ("/banking/accounts/acct_1?fields=balance.x", 422, "fields"),
+        ("/banking/accounts/acct_1/activity?fields=id,x", 422, "fields"),
+        (f"{TRANSACTIONS}?fields=" + "amount," * 300, 422, "fields"),
+        (f"{TRANSACTIONS}?sort=created", 422, "sort"),
+        (f"{TRANSACTIONS}?sort=%2Bcreated_at", 422, "sort"),
+        (f"{TRANSACTIONS}?sort=-description", 422, "sort"),
+        (f"{TRANSACTIONS}?text=", 422, "text"),
+        (f"{TRANSACTIONS}?text=a%00b", 422, "text"),
+        (f"{TRANSACTIONS}?counterparty=" + "x" * 141, 422, "counterparty"),
+        (f"{TRANSACTIONS}?lapsed=1", 422, "lapsed"),
+        (f"{TRANSACTIONS}?currency=USD", 422, "currency"),
+        ("/banking/transactions?account_id=", 422, "account_id"),
+        ("/banking/transactions?currency=ZZZ", 422, "currency"),
+        ("/banking/transactions?text=a&known_at=2999-01-01T00:00:00Z", 422, "known_at"),
+        ("/banking/activity-summary?top=0", 422, "top"),
+        ("/banking/activity-summary?top=21", 422, "top"),
+        ("/banking/accounts/acct_1/activity-summary?account_id=acct_1", 422, "account_id"),
+        ("/banking/accounts/acct_1/activity-summary?from=2026-02-01&to=2026-01-01", 422, "query"),
+        ("/banking/cash-position?status=all", 422, "status"),
+        ("/banking/cash-position?known_at=2026-01-01T00:00:00Z", 422, "known_at"),
+        ("/banking/accounts/acct_1/balance/explain?from=yesterday", 422, "from"),
+        ("/banking/accounts/acct_1/balance/explain?limit=501", 422, "limit"),
+        (f"{CAN_PAY}", 422, "amount"),
+        (f"{CAN_PAY}&amount=1&amount_minor=100", 422, "amount"),
+        (f"{CAN_PAY}&amount_minor=0", 422, "amount_minor"),
+        (f"{CAN_PAY}&amount=0.00", 422, "amount"),
+        (f"{CAN_PAY}&amount=0.001", 422, "amount"),
+        (f"{CAN_PAY}&amount=-1", 422, "amount"),
+        (f"{CAN_PAY}&amount=1e3", 422, "amount"),
+        (f"{CAN_PAY}&amount=1,00", 422, "amount"),
+        (f"{CAN_PAY}&amount=\u0661", 422, "amount"),
+        (f"{CAN_PAY}&amount=NaN", 422, "amount"),
+        (f"{CAN_PAY}&amount=" + "9" * 30, 422, "amount"),
+        (f"{CAN_PAY}&amount_minor=-1", 422, "amount_minor"),
+        (f"{CAN_PAY}&amount_minor=1000000000000000", 422, "amount_minor"),
+        ("/banking/can-pay?currency=USD&amount=1", 422, "account_id"),
+        ("/banking/can-pay?account_id=acct_1&amount=1", 422, "currency"),
         (f"{TRANSACTIONS}/tx_1?x=1", 422, "x"),
         (f"{TRANSACTIONS}?limit=0", 422, "limit"),
         (f"{TRANSACTIONS}?limit=501", 422, "limit"),
@@ -153,11 +193,41 @@ async def test_odd_ids_are_found_as_they_are(mirror: Mirror, client: httpx.Async
     """Ids are opaque: composed and decomposed accents differ, and nothing is trimmed or folded."""
     for account_id in ("é", "e\u0301", "a b", "a+b", "a%b", "conn:a", "\U0001f600", "..;", "a\u202eb"):
         mirror.account(account_id, name=account_id)
-        path = httpx.URL("http://mirror").copy_with(path=f"/banking/accounts/{account_id}")
+        path = httpx.URL("http://127.0.0.1").copy_with(path=f"/banking/accounts/{account_id}")
         response = await client.get(path)
 
         assert response.status_code == 200, account_id
         assert response.json()["data"]["account_id"] == account_id
+
+
+async def test_a_long_name_is_not_sent_back(client: httpx.AsyncClient) -> None:
+    """A parameter that is not known is named in short, whatever its length."""
+    response = await client.get(f"/banking/accounts?{'x' * 5000}=1")
+
+    assert (response.status_code, len(response.content) < 1000) == (422, True)
+    assert response.json()["errors"][0]["pointer"] == "x" * 99 + "…"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (f"{CAN_PAY}&amount=12,000", "amount: should be a decimal number in major units, as 12000.00"),
+        (f"{CAN_PAY}&amount=0.001", "amount: USD has 2 decimal places"),
+        (f"{CAN_PAY}&amount=0", "amount: must be above zero"),
+        ("/banking/can-pay?account_id=a&currency=usd&amount=1", "currency: should be three capital letters, as USD"),
+    ],
+)
+async def test_the_form_that_is_expected_is_told(client: httpx.AsyncClient, url: str, expected: str) -> None:
+    """So that whoever wrote it can mend it."""
+    assert (await client.get(url)).json()["detail"] == expected
+
+
+async def test_a_slash_too_many_leads_to_the_page(client: httpx.AsyncClient) -> None:
+    """Relative, so that it holds behind any address."""
+    for path in ("/docs/", "/problems/"):
+        response = await client.get(path, follow_redirects=False)
+
+        assert (response.status_code, response.headers["location"]) == (307, f"..{path.rstrip('/')}")
 
 
 async def test_other_methods(one_account: Mirror, client: httpx.AsyncClient) -> None:

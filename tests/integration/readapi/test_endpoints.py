@@ -20,6 +20,11 @@ ROUTES: dict[str, Any] = {
     "/banking/accounts/{account_id}/transactions": models.Transactions,
     "/banking/accounts/{account_id}/transactions/{transaction_id}": models.OneTransaction,
     "/banking/accounts/{account_id}/balances": models.BalancesOfAccount,
+    "/banking/accounts/{account_id}/balance/explain": models.BalanceExplanations,
+    "/banking/accounts/{account_id}/activity-summary": models.ActivitySummaries,
+    "/banking/activity-summary": models.ActivitySummaries,
+    "/banking/transactions": models.Transactions,
+    "/banking/cash-position": models.CashPositions,
     "/banking/balances": models.Balances,
     "/banking/cash-flow": models.CashFlows,
     "/banking/sync": models.Sync,
@@ -64,6 +69,41 @@ async def test_answers_have_their_documented_shape(
     TypeAdapter(ROUTES[route]).validate_json(response.content)
     schemathesis.openapi.from_dict(document)[route]["GET"].validate_response(response)
     assert response.headers["request-id"]
+
+
+AVAILABLE = {"available": "1000.00"}
+COFFEE = {"counterparty_name": "Coffee Ltd"}
+
+
+@pytest.mark.parametrize(
+    ("route", "fields", "data"),
+    [
+        ("/banking/accounts/{account_id}", "name,balance.available", {"name": "Operating", "balance": AVAILABLE}),
+        ("/banking/transactions", "untrusted.counterparty_name", [{"untrusted": COFFEE}] * 2),
+        ("/banking/cash-flow", "view.name", {"view": {"name": "daily_cash_flow"}}),
+    ],
+)  # fmt: skip
+async def test_a_choice_of_fields_is_documented(
+    filled: Mirror, client: httpx.AsyncClient, database_url: str, route: str, fields: str, data: Any
+) -> None:
+    """Of an object, of rows, and of what is in them: the document allows for it."""
+    document = create_api(settings(database_url), Metrics()).openapi()
+    response = await client.get(route.format(account_id="acct_1"), params={"fields": fields})
+
+    assert response.json()["data"] == data
+    schemathesis.openapi.from_dict(document)[route]["GET"].validate_response(response)
+
+
+async def test_activity_takes_a_choice_of_fields(filled: Mirror, client: httpx.AsyncClient, database_url: str) -> None:
+    """The bare list too, and another choice is another answer to who asks whether it changed."""
+    route = "/banking/accounts/{account_id}/activity"
+    document = create_api(settings(database_url), Metrics()).openapi()
+    response = await client.get(route.format(account_id="acct_1"), params={"fields": "amount"})
+    other = await client.get(route.format(account_id="acct_1"), params={"fields": "amount_minor"})
+
+    assert response.json() == [{"amount": "-25.00"}, {"amount": "50.00"}, {"amount": "-12.50"}]
+    assert response.headers["etag"] != other.headers["etag"]
+    schemathesis.openapi.from_dict(document)[route]["GET"].validate_response(response)
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.startswith("/banking")])
@@ -126,7 +166,7 @@ async def test_activity_is_a_bare_list_of_bank_and_own_entries(filled: Mirror, c
         "outcome_certain": True,
         "created_at": "2026-03-02T12:00:00+00:00",
         "booked_on": "2026-03-02",
-        "untrusted": {"description": "COFFEE", "counterparty_name": "Coffee Ltd"},
+        "untrusted": {"description": "COFFEE", "counterparty_name": "Coffee Ltd", "warnings": []},
     }
     assert response.headers["bankmirror-verdict"] == "fresh"
     assert "bankmirror-reason" not in response.headers
@@ -222,7 +262,11 @@ async def test_a_transaction_has_its_history(filled: Mirror, client: httpx.Async
     gone = (await ask(client, "/banking/accounts/acct_1/transactions/tx_gone"))["data"]
     assert known["current"]["amount_minor"] == -1250
     assert known["revisions"][0]["successor_id"] == "tx_2"
-    assert known["revisions"][0]["untrusted"] == {"description": "HOLD  ME", "counterparty_name": None}
+    assert known["revisions"][0]["untrusted"] == {
+        "description": "HOLD  ME",
+        "counterparty_name": None,
+        "warnings": ["hidden_characters"],
+    }
     assert gone["current"] is None
     assert gone["revisions"][0]["ended_by"] == "removed"
 

@@ -135,7 +135,13 @@ async def test_more_callers_than_can_be_served(mirror: Mirror) -> None:
     mirror.account("acct_1")
     async with asking(mirror.url, readapi_connections_max=1) as client:
         await client.get(PATH)
-        responses = await asyncio.gather(*(client.get(PATH) for _ in range(60)))
+        with psycopg.connect(mirror.url) as migration:
+            # The only connection waits for the table, or the queue would be gone before it is long enough.
+            migration.execute("LOCK TABLE snapshot.transactions")
+            # Each something else: who asks the same would wait for one answer.
+            callers = [asyncio.create_task(client.get(PATH, params={"limit": limit})) for limit in range(1, 61)]
+            await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
+        responses = await asyncio.gather(*callers)
 
     statuses = Counter(response.status_code for response in responses)
     assert statuses[200] >= 20

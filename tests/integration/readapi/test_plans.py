@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -10,10 +11,11 @@ import pytest
 from psycopg.sql import quote
 
 from kernel.database import READER, conninfo
-from readapi.store import QUERIES, TRANSACTION_FILTERS, transactions_query
-from tests.integration.readapi.mirror import Mirror
+from readapi.store import QUERIES
+from readapi.transactions import FILTERS, page_query
+from tests.integration.readapi.mirror import NOON, Mirror
 
-PAGE = {"account_id": "big", "limit": "50", "before_at": "infinity", "before_id": ""}
+PAGE = {"account_id": "big", "limit": "50", "after_key": "infinity", "after_id": "", "after_account": ""}
 
 
 @pytest.fixture
@@ -95,28 +97,62 @@ def test_pages_are_read_off_the_index(reader: psycopg.Connection[Any], execution
         "ORDER BY created_at DESC, transaction_id DESC OFFSET 70000 LIMIT 1"
     ).fetchone()
     assert middle is not None
-    plain = transactions_query(frozenset())
+    plain = page_query(frozenset())
 
     assert_quick(plan(reader, QUERIES["activity_list"], {"account_id": "big", "limit": "20"}, executions), 50)
     assert_quick(plan(reader, plain, PAGE, executions), 60)
-    assert_quick(plan(reader, plain, {**PAGE, "before_at": middle[0]}, executions), 60)
+    assert_quick(plan(reader, plain, {**PAGE, "after_key": middle[0]}, executions), 60)
     for name, value in (
         ("type", "card"),
         ("direction", "out"),
         ("min_amount_minor", "10"),
-        ("status", "posted"),
+        ("posted", ""),
     ):
-        filtered = transactions_query(frozenset([name]))
+        filtered = page_query(frozenset([name]))
         assert_quick(plan(reader, filtered, {**PAGE, name: value}, executions), 300)
+
+
+@pytest.mark.parametrize("executions", [0, 8])
+def test_questions_read_what_they_need(mirror: Mirror, reader: psycopg.Connection[Any], executions: int) -> None:
+    """All accounts' newest, both ways and behind a cursor; what can be paid, and why a balance is what it is."""
+    mirror.account("other")
+    mirror.run("UPDATE sync.confirmations SET known_from = clock_timestamp()")  # the history is loaded
+    for account_id in ("big", "other"):
+        mirror.balance(account_id, 100_00, available_minor=100_00, as_of=datetime.now(UTC))
+        mirror.past_balance(account_id, 99_00, known_from=NOON, last_seen_at=datetime.now(UTC))
+    everybody = {**PAGE, "account_id": None}
+    for sort, beginning in (("-created_at", "infinity"), ("created_at", "-infinity"), ("-created_at", "2026-01-01")):
+        page = page_query(frozenset(), sort, everybody=True)
+        # The first row of each of two accounts, and a page of each.
+        assert_quick(plan(reader, page, {**everybody, "after_key": beginning}, executions), 120)
+    can_pay = plan(reader, QUERIES["spendable_get"], {"account_id": "big", "currency": "USD"}, executions)
+    assert_indexed(can_pay, 50)
+    since = {
+        "account_id": "big",
+        "currency": None,
+        "first": None,
+        "before_at": "infinity",
+        "before_id": "",
+        "limit": "50",
+    }
+    assert_indexed(plan(reader, QUERIES["balance_explain"], since, executions), 200)
+
+
+def assert_indexed(found: dict[str, Any], rows_max: int) -> None:
+    """Off any index, and no more rows than these."""
+    for node in nodes(found["Plan"]):
+        if node.get("Relation Name") == "transactions" and node["Actual Loops"]:
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), json.dumps(node)
+            assert node["Actual Rows"] * node["Actual Loops"] <= rows_max, json.dumps(node)
 
 
 def test_the_guard_can_fail(reader: psycopg.Connection[Any]) -> None:
     """The two ways not taken: a limit that the planner does not know, and one statement for all filters."""
     reader.execute("SET plan_cache_mode = force_generic_plan; SET statement_timeout = '1s'")
     unlimited = QUERIES["activity_list"].replace("LIMIT 500", "")
-    conditions = (f"AND (%({name})s::text IS NULL OR {text})" for name, text in TRANSACTION_FILTERS.items())
+    conditions = (f"AND (%({name})s::text IS NULL OR {text})" for name, text in FILTERS.items())
     for_all = QUERIES["transactions_list"].replace("/* filters */", " ".join(conditions))
-    unset = dict.fromkeys(TRANSACTION_FILTERS, None)
+    unset = dict.fromkeys(FILTERS, None)
 
     for query, parameters in (
         (unlimited, {"account_id": "big", "limit": "20"}),

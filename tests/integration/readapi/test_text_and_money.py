@@ -34,8 +34,9 @@ async def test_hidden_characters_are_taken_out(mirror: Mirror, client: httpx.Asy
     for untrusted in await shown(client):
         assert untrusted["description"] == "PAY ME"
         assert untrusted["counterparty_name"] == " Zoë ﷽ 株"
-        hidden = [char for text in untrusted.values() for char in text if unicodedata.category(char)[0] == "C"]
-        assert hidden == []
+        texts = (untrusted["description"], untrusted["counterparty_name"])
+        assert [char for text in texts for char in text if unicodedata.category(char)[0] == "C"] == []
+        assert untrusted["warnings"] == ["hidden_characters"]
 
 
 async def test_instructions_stay_inside_the_untrusted_object(mirror: Mirror, client: httpx.AsyncClient) -> None:
@@ -46,7 +47,9 @@ async def test_instructions_stay_inside_the_untrusted_object(mirror: Mirror, cli
     listed = await client.get("/banking/accounts/acct_1/transactions")
 
     assert listed.json()["freshness"]["verdict"] == "unknown"
-    assert [untrusted["description"] for untrusted in await shown(client)] == [memo] * 3
+    defused = memo.replace("<", "\u2039").replace(">", "\u203a")
+    told = [(untrusted["description"], untrusted["warnings"]) for untrusted in await shown(client)]
+    assert told == [(defused, ["markup", "role_marker", "structure"])] * 3
     (entry,) = listed.json()["data"]
     del entry["untrusted"]
     assert "SYSTEM" not in str(entry)
@@ -69,7 +72,7 @@ async def test_replaced_characters_are_shown_as_such(mirror: Mirror, client: htt
     mirror.account("acct_1")
     mirror.transaction("acct_1", transaction_id="tx_1", description="A\ufffdB", counterparty_name=None)
 
-    assert await shown(client) == [{"description": "A\ufffdB", "counterparty_name": None}] * 3
+    assert await shown(client) == [{"description": "A\ufffdB", "counterparty_name": None, "warnings": []}] * 3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ ROLES = {
     "transfers": "bankmirror_transfers",
     "bankmirror": None,  # status and doctor run as whoever DATABASE_URL names
 }
+# What a package asks in another role than its own.
+ROLES_OF_QUERIES = {"reads_note": "bankmirror_receipts"}
 PACKAGES = [name for name in ROLES if find_spec(name)]
 PREPARABLE = re.compile(r"(?:\s|--[^\n]*\n|\()*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES|MERGE)\b", re.IGNORECASE)
 
@@ -41,7 +43,10 @@ def prepare_all(connection: psycopg.Connection[tuple[object, ...]], text: str) -
             connection.execute(query)
     for name, query in queries.items():
         if PREPARABLE.match(query):
+            if name in ROLES_OF_QUERIES:
+                connection.execute(f"SET ROLE {ROLES_OF_QUERIES[name]}".encode())
             connection.execute(f"PREPARE {name} AS {numbered(query)}".encode())
+            connection.execute("RESET ROLE")
             prepared += 1
     return prepared
 

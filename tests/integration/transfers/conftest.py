@@ -162,7 +162,7 @@ async def running(settings: TransfersSettings, bank: BankPayer) -> AsyncIterator
     app = make_app(settings, bank)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://transfers") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
     ):
         yield client
 

@@ -37,10 +37,9 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         await task
 
 
-@pytest.fixture
-async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[str]:
-    """The front's URL; a token is asked for."""
-    token = SecretStr(TOKEN)
+@asynccontextmanager
+async def fronted(settings: TransfersSettings, bank: ModelBank, token: SecretStr | None) -> AsyncIterator[str]:
+    """The URL of a front with transfers behind it."""
     async with AsyncExitStack() as stack:
         transfers = make_app(settings.model_copy(update={"api_token": token}), bank)
         proxy = Proxy(await stack.enter_async_context(served(transfers)), answer_seconds=PATIENCE)
@@ -48,6 +47,13 @@ async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[s
         url = settings.database_url.get_secret_value()
         front = FrontSettings(_env_file=None, DATABASE_URL=url, mode="sandbox", api_token=token)
         yield await stack.enter_async_context(served(make_front(front, proxy)))
+
+
+@pytest.fixture
+async def front(settings: TransfersSettings, bank: ModelBank) -> AsyncIterator[str]:
+    """The front's URL; a token is asked for."""
+    async with fronted(settings, bank, SecretStr(TOKEN)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -66,6 +72,17 @@ async def raw(front: str, request: bytes) -> bytes:
     answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     return answer
+
+
+async def test_without_a_token_only_for_this_machine(settings: TransfersSettings, bank: ModelBank) -> None:
+    """A page in a browser, whose name was led here or which only sends, moves no money; who means it does."""
+    async with fronted(settings, bank, None) as url, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        order = f"{url}/banking/transfer"
+        for led_here in ({"Host": "bank.example"}, {"Origin": "https://bank.example"}, {"Origin": "null"}):
+            answer = await http.post(order, json=BODY, headers=led_here)
+            assert (answer.status_code, answer.json()["type"]) == (421, "/problems/host-refused")
+        assert not bank.posts
+        assert (await http.post(order, json=BODY)).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
+from kernel.batch import Batch
 from kernel.database import Pool
 from tests.integration.transfers.conftest import BANK, BODY, LEASE_SECONDS, RESEND_SECONDS, Books, Start, running
 from tests.integration.transfers.model_bank import ModelBank
 from tests.waiting import PATIENCE, until
 from transfers import resolver, store, submitter, work
-from transfers.batch import Batch
 from transfers.metrics import Metrics
 from transfers.settings import TransfersSettings
 from transfers.states import Rules

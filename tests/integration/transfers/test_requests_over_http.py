@@ -70,7 +70,8 @@ async def test_without_a_key_every_request_is_another_transfer(start: Start, ban
 
 async def test_i1_live_mode_needs_a_key(start: Start, books: Books) -> None:
     """I1: 400 and nothing written; I2: and a long one."""
-    client = await start(mode="live")
+    client = await start(mode="live", api_token=SecretStr(TOKEN))
+    client.headers["Authorization"] = f"Bearer {TOKEN}"
 
     answer = await client.post("/banking/transfer", json=BODY)
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/idempotency-key-missing")
@@ -301,7 +302,7 @@ async def test_the_interface_is_documented(start: Start) -> None:
     assert body["examples"][0] == BODY
     assert body["additionalProperties"] is False
     assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key"]
-    assert set(operation["responses"]) == {"200", "202", "400", "401", "409", "413", "415", "422", "503"}
+    assert set(operation["responses"]) == {"200", "202", "400", "401", "403", "409", "413", "415", "422", "429", "503"}
     for status, response in operation["responses"].items():
         expected = "application/json" if status < "300" else "application/problem+json"
         assert expected in response["content"], status

@@ -11,8 +11,12 @@ from pydantic import TypeAdapter
 import readapi
 from kernel import errors
 from readapi import examples, models
+from readapi.answers import JSON
 from readapi.app import create_api, create_app
+from readapi.changes import PATH
+from readapi.exports import CSV, FORMS
 from readapi.metrics import Metrics
+from readapi.routes.changes import EVENTS
 from readapi.settings import ReadapiSettings
 
 STATIC = Path(readapi.__file__).parent / "static"
@@ -32,7 +36,7 @@ def document() -> dict[str, Any]:
 @pytest.fixture
 def client() -> httpx.AsyncClient:
     """A client of an app without a database."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(settings())), base_url="http://mirror")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(settings())), base_url="http://127.0.0.1")
 
 
 def test_every_operation_is_described(document: dict[str, Any]) -> None:
@@ -46,15 +50,18 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
             assert operation["summary"], path
             assert operation["description"], path
             for status, response in operation["responses"].items():
-                answered = "text/plain" if path == "/metrics" else "application/json"
+                answered = {"/metrics": "text/plain", f"{PATH}/stream": EVENTS}.get(path, JSON)
                 expected = "application/problem+json" if status >= "400" else answered
-                assert set(response["content"]) == {expected}, path
+                # The lists that may leave as files, and the changes that may come as events.
+                others = {*FORMS, EVENTS} if {CSV, EVENTS} & response["content"].keys() else set()
+                assert expected in response["content"], path
+                assert response["content"].keys() <= {expected, *others}, path
                 if status >= "400":
                     assert re.match("`[a-z-]+`: ", response["description"]), path
             if path.startswith("/banking"):
                 assert {"200", "422", "503"} <= set(operation["responses"]), path
                 assert ("404" in operation["responses"]) >= ("{" in path), path
-    assert len(ids) == len(set(ids)) == 15
+    assert len(ids) == len(set(ids)) == 23
 
 
 def test_every_schema_explains_itself(document: dict[str, Any]) -> None:
@@ -157,6 +164,28 @@ async def test_no_advice_makes_anybody_pay_twice(client: httpx.AsyncClient) -> N
 def test_examples_are_what_is_answered(model: Any, example: Any) -> None:
     """Every member, and nothing else."""
     TypeAdapter(model).validate_python(example)
+
+
+async def test_a_problem_has_a_page_for_people(client: httpx.AsyncClient) -> None:
+    """A link in an error can be opened in a browser; it says the same, and loads nothing."""
+    page = await client.get("/problems/not-found", headers={"Accept": "text/html,application/xhtml+xml"})
+    told = (await client.get("/problems/not-found")).json()
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert told["what_to_do"] in page.text
+    assert re.search(r"<script|<style|src=", page.text) is None
+
+
+async def test_llms_txt_names_every_endpoint(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    """Whoever reads only this page knows what there is, and how far to trust it."""
+    page = await client.get("/llms.txt")
+
+    assert page.headers["content-type"].startswith("text/plain")
+    for path in document["paths"]:
+        assert f"`GET {path}`" in page.text
+    for word in ("max_age", "If-None-Match", "untrusted", "never an", "minor units", "/mcp", "Retry-After"):
+        assert word in page.text
+    assert len(page.text) < 12_000, "it is read whole by an agent that pays by the word"
 
 
 async def test_an_unknown_problem_is_not_found(client: httpx.AsyncClient) -> None:

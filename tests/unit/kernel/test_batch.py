@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from transfers.batch import Batch
+from kernel.batch import Batch
 
 
 async def test_what_arrives_during_a_write_shares_the_next_one() -> None:

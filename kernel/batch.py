@@ -1,8 +1,8 @@
-"""Commit many small writes together.
+"""Do many small things together.
 
-Every write appends to the audit chain, whose head is one row: its lock is held until the commit is on disk,
-so writers that commit alone queue behind each other's disk flush. While one commit is under way, the writes
-that arrive wait and share the next one.
+A transfer appends to the audit chain, whose head is one row: its lock is held until the commit is on disk, so writers
+that commit alone queue behind each other's disk flush. While one commit is under way, the writes that arrive wait and
+share the next one. Look-ups of tokens do the same: however many callers there are, they take one connection for them.
 """
 
 import asyncio
@@ -23,6 +23,10 @@ class Batch(Generic[Item, Result]):
         self._size_max = size_max
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._writer: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Items that wait; those that are being written do not."""
+        return len(self._waiting)
 
     async def submit(self, item: Item) -> Result:
         """Have one item written. Raises what writing it raised.
