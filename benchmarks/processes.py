@@ -1,6 +1,7 @@
 """What is measured runs in processes of its own: the bank, and each way to read it."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,10 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds between two looks at how much memory a process has used at most.
 LOOK_SECONDS = 0.1
+
+
+# Seconds that a server may take until it answers.
+START_SECONDS = 60
 
 
 class Measured(NamedTuple):
@@ -43,6 +48,62 @@ def bank(rows: int) -> Iterator[str]:
         process.terminate()
         process.wait()
         process.stdout.close()
+
+
+class Server(NamedTuple):
+    """A server under load: its address, and the process that answers."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], port: int, environment: Mapping[str, str] | None = None, *, ready: str = "/health"
+) -> Iterator[Server]:
+    """A server of which a process is the whole; yields it once it answers on that port, in whatever way."""
+    # Nothing of ours that the environment may say is measured by accident.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BANKMIRROR_")}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**kept, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    printed: list[bytes] = []
+    # Read, or a talkative server would wait for us.
+    reading = threading.Thread(target=lambda: printed.extend(process.stdout or ()), daemon=True)
+    reading.start()
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}{ready}", timeout=5)
+                break
+            except httpx.TransportError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    told = b"".join(printed[-20:]).decode(errors="replace")
+                    raise AssertionError(f"{' '.join(command)} does not answer:\n{told}") from None
+                time.sleep(0.1)
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reading.join()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measured:

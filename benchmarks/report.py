@@ -2,23 +2,16 @@
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from benchmarks import report_questions, report_reads
+from benchmarks.bars import MIB, Bar, table
 from benchmarks.growth import Grown
+from benchmarks.reads import Reads
+from benchmarks.results import Results
 from benchmarks.side import COPY, DLT, MIRROR, SQLALCHEMY, Side
-
-MIB = 2**20
-
-
-class Bar(NamedTuple):
-    """What was to be reached, and what was."""
-
-    what: str
-    wanted: str
-    measured: float
-    met: bool
 
 
 def machine() -> str:
@@ -28,9 +21,22 @@ def machine() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def page(side: Side, grown: Sequence[Grown]) -> str:
-    """benchmarks/RESULTS.md."""
-    return "\n".join([*_head(), *_side_by_side(side), *_growth(grown)]) + "\n"
+def page(results: Results, before: str = "") -> str:
+    """benchmarks/RESULTS.md. What was measured on another machine is taken over from the page as it was `before`."""
+    side = _kept(before, "## Mirroring ") if results.side is None else _side_by_side(results.side)
+    grown = _growth(results.grown) if results.grown else _kept(before, "## Growth")
+    reads = [] if results.reads is None else [*report_reads.section(results.reads), *_asking(results.reads)]
+    return "\n".join([*_head(), *reads, *side, *grown]).rstrip("\n") + "\n"
+
+
+def _kept(before: str, heading: str) -> list[str]:
+    """A section of the page as it was."""
+    sections = re.split(r"^(?=## )", before, flags=re.MULTILINE)
+    return [section for section in sections if section.startswith(heading)]
+
+
+def _asking(reads: Reads) -> list[str]:
+    return report_questions.section(reads.questions, reads.described_bytes, reads.alone)
 
 
 def _head() -> list[str]:
@@ -66,7 +72,7 @@ def _side_by_side(side: Side) -> list[str]:
         Bar("of plain COPY", "at least 0.4", of_copy, of_copy >= 0.4),
         Bar("times dlt, merging", "at least 4", of_dlt, of_dlt >= 4),
     ]
-    return [*lines, "", *_bars(bars)]
+    return [*lines, "", *table(bars)]
 
 
 def _growth(grown: Sequence[Grown]) -> list[str]:
@@ -102,14 +108,7 @@ def _growth(grown: Sequence[Grown]) -> list[str]:
         slower = large.refresh_seconds / middle.refresh_seconds
         bars.append(Bar(f"refresh {named}, times one at 1,000,000", "at most 2", slower, slower <= 2))
     larger = "10,000,000 rows are measured by `BANKMIRROR_BENCH_GROWTH=10000000 make bench`; not in this run."
-    return [*lines, "", *_bars(bars), *([] if 10_000_000 in by_rows else [larger])]
-
-
-def _bars(bars: Sequence[Bar]) -> list[str]:
-    rows = [
-        f"| {bar.what} | {bar.wanted} | {bar.measured:.2f} | {'met' if bar.met else '**missed**'} |" for bar in bars
-    ]
-    return ["| what | bar | measured | |", "|---|---|---:|---|", *rows, ""]
+    return [*lines, "", *table(bars), *([] if 10_000_000 in by_rows else [larger])]
 
 
 def _mebibytes(size: Grown) -> str:
