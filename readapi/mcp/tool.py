@@ -106,4 +106,5 @@ def _only_choice(schema: dict[str, Any]) -> dict[str, Any]:
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) != 1:
         return schema
-    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **choices[0]}
+    # What is said of this member goes before what is said of its type.
+    return {**choices[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
