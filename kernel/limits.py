@@ -113,16 +113,22 @@ class Budget:
 
     def headers(self) -> list[Header]:
         """RateLimit-Policy and RateLimit, as of the last request."""
+        return [self._policy, (b"ratelimit", self._state())]
+
+    def lines(self) -> bytes:
+        """The same as they are written."""
+        return b"%s: %s\r\nratelimit: %s\r\n" % (*self._policy, self._state())
+
+    def _state(self) -> bytes:
         requests, traffic = self.requests, self.bytes
         # Written out, because each answer from memory comes by here and takes little more than this in all.
         left, left_bytes, now = requests.left, traffic.left, self._now
-        state = b'"read";r=%d;t=%d, "bytes";r=%d;t=%d' % (
+        return b'"read";r=%d;t=%d, "bytes";r=%d;t=%d' % (
             left if left > 0 else 0,
             int(requests.ends - now) + 1,
             left_bytes if left_bytes > 0 else 0,
             int(traffic.ends - now) + 1,
         )
-        return [self._policy, (b"ratelimit", state)]
 
     def untold(self) -> Use | None:
         """What the database does not know of yet; None when it knows all."""

@@ -73,6 +73,10 @@ class Pass:
         """The RateLimit headers of this answer; none without a limit."""
         return [] if self.budget is None else self.budget.headers()
 
+    def limit_lines(self) -> bytes:
+        """The same as they are written."""
+        return b"" if self.budget is None else self.budget.lines()
+
     def confirm(self, stored: StoredToken, asked_at: float, trust_seconds: float) -> None:
         """The database says that nothing has changed; it was asked at this moment."""
         # How long it still lives was counted after we asked, so this ends early by the way there, and never late.

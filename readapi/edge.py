@@ -23,7 +23,7 @@ from kernel.problems import problem_response
 from kernel.this_machine import means_this_machine
 from readapi.access import Access, Pass
 from readapi.conditions import is_private, is_unchanged, most_age
-from readapi.entry import ACCEPT_BYTES, Entry, Key, written
+from readapi.entry import ACCEPT_BYTES, Entry, Key
 from readapi.exchange import Exchange
 from readapi.hot import Fill, Hot
 from readapi.metrics import Metrics
@@ -106,11 +106,12 @@ class Edge:
                 entry.count.get += 1
         caller.add_bytes(len(body))
         self.receipts.note(caller.caller, entry.target, status, entry.result_hash, entry.version, time.time())
-        of_this = [*caller.limit_headers(), (b"request-id", request_id)]
         if write is not None:
-            await write(entry.head(now, unchanged=status == 304) + written(of_this), body)
+            head = entry.head(now, unchanged=status == 304)
+            await write(b"%s%srequest-id: %s\r\n" % (head, caller.limit_lines(), request_id), body)
             return
-        headers = [*entry.headers(now, unchanged=status == 304), *own, *of_this]
+        headers = entry.headers(now, unchanged=status == 304)
+        headers = [*headers, *own, *caller.limit_headers(), (b"request-id", request_id)]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

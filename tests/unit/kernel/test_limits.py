@@ -49,6 +49,7 @@ def test_what_a_caller_is_told() -> None:
     budget, now = Budget(600, 1_000_000), start_of_minute()
     budget.spend(now)
     policy, state = budget.headers()
+    assert budget.lines() == b"".join(b"%s: %s\r\n" % header for header in (policy, state))
 
     assert policy == (b"ratelimit-policy", b'"read";q=600;w=60, "bytes";q=1000000;w=86400;qu="content-bytes"')
     assert state[0] == b"ratelimit"
