@@ -13,6 +13,8 @@ from benchmarks.reads import Reads
 from benchmarks.results import Results
 from benchmarks.side import COPY, DLT, MIRROR, SQLALCHEMY, Side
 
+KEPT = "*Of an earlier run, perhaps on another machine.*"
+
 
 def machine() -> str:
     """What this ran on."""
@@ -30,9 +32,10 @@ def page(results: Results, before: str = "") -> str:
 
 
 def _kept(before: str, heading: str) -> list[str]:
-    """A section of the page as it was."""
+    """A section of the page as it was, which says that it is older than the rest."""
     sections = re.split(r"^(?=## )", before, flags=re.MULTILINE)
-    return [section for section in sections if section.startswith(heading)]
+    found = [section for section in sections if section.startswith(heading)]
+    return [section if KEPT in section else section.replace("\n\n", f"\n\n{KEPT}\n\n", 1) for section in found]
 
 
 def _asking(reads: Reads) -> list[str]:
