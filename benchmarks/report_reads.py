@@ -93,7 +93,7 @@ def _crowds(measured: Reads) -> list[str]:
         f"Latencies while ingest applies {measured.changes_per_second:,.0f} changes a second to random accounts,",
         f"with notifications (asked were {size.changes_per_second:,}): *hot* over {size.busy_accounts} accounts,",
         "whose answers are kept until a change ends them, *cold* over all. So few are chosen for *hot* because among",
-        "all of them an answer rarely lasts until it is asked for again at this rate; that is not measured in this run.",
+        "all of them an answer rarely lasts until it is asked for again at this rate; this run does not measure that.",
         "",
         "| | connections | a second | p50, ms | p90, ms | p99, ms | refused |",
         "|---|---:|---:|---:|---:|---:|---:|",
